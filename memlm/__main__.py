@@ -1,0 +1,120 @@
+"""The command line: ``python -m memlm --help``."""
+
+import argparse
+import json
+import sys
+
+
+def _notebooks(options):
+    from memlm import notebooks
+
+    profile = options.profile or _default_profile()
+    only = [part for value in options.only for part in value.split(",") if part]
+    executed = notebooks.run(profile, only, options.seed, options.from_records, options.force)
+    print(f"{len(executed)} notebooks executed in profile {profile}; copies in report/{profile}/")
+
+
+def _default_profile():
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def _train(options):
+    from memlm import experiments, runs
+
+    table = {"X2": experiments.question_formation_runs}
+    if options.experiment not in table:
+        raise ValueError(f"experiment is {options.experiment!r}; expected one of {', '.join(table)}")
+    corpus, configs = table[options.experiment](options.profile or _default_profile(), options.seed)
+    print(f"lines from source {corpus.source!r}")
+    for run in runs.load_or_train(configs, force=options.force):
+        print(f"{run.id}: train {run.metrics[-1]['train_loss']:.4f}, held out {run.metrics[-1]['dev_loss']:.4f}")
+
+
+def _verdicts(options):
+    from memlm import claims
+
+    entries = claims.recorded(options.profile)
+    if not entries:
+        where = f"profile {options.profile}" if options.profile else "data/records"
+        raise ValueError(f"{where} holds 0 verdicts; expected some after ./run_all.sh and, for data/records, publish")
+    print(json.dumps(entries, indent=1, ensure_ascii=False) if options.json else claims.table(entries))
+
+
+def _runs(_):
+    from memlm import runs
+
+    for path in sorted(runs.RUNS.glob("[!.]*")):
+        run = runs.read(path)
+        print(f"{run.id}  {run.stamp['date']}  {run.stamp['seconds']:.0f} s  {run.stamp['device']}")
+
+
+def _doctor(_):
+    from memlm import doctor
+
+    print("\n".join(doctor.facts()))
+
+
+def _fetch(_):
+    from memlm import corpora
+
+    corpora.fetch_question_formation()
+    print(f"question formation lines are in {corpora.QUESTION_FORMATION}")
+
+
+def _publish(options):
+    from memlm import publish
+
+    for line in publish.publish(options.profile or "cpu"):
+        print(line)
+
+
+def _strip(options):
+    from memlm import notebooks, paths
+
+    for name in notebooks.names():
+        notebooks.strip(paths.NOTEBOOKS / f"{name}.ipynb")
+
+
+def main(arguments=None):
+    """Run one command; an error is one sentence on stderr and exit status 1."""
+    parser = argparse.ArgumentParser(prog="memlm", description="verification suite for arXiv 2405.08707")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(function, name, help):
+        sub = commands.add_parser(name, help=help)
+        sub.set_defaults(function=function)
+        return sub
+
+    every = {}
+    every["notebooks"] = command(_notebooks, "notebooks", "execute the notebooks that have changed, in order")
+    every["notebooks"].add_argument(
+        "--only", action="append", default=[], metavar="03", help="beginning of a name; repeatable"
+    )
+    every["notebooks"].add_argument("--from-records", action="store_true", help="replay data/records, train nothing")
+    every["train"] = command(_train, "train", "train the runs of an experiment, without any notebook")
+    every["train"].add_argument("experiment", help="its claim id, such as X2")
+    for name in ("notebooks", "train"):
+        every[name].add_argument("--profile", help="smoke, cpu, gpu or paper (default: gpu where there is one, else cpu)")
+        every[name].add_argument("--seed", type=int, default=0, help="shifts every seed (default 0)")
+        every[name].add_argument("--force", action="store_true", help="do again what is already done")
+    verdicts = command(_verdicts, "verdicts", "print the verdict table")
+    verdicts.add_argument("--profile", help="verdicts of the last run of this profile (default: the committed ones)")
+    verdicts.add_argument("--json", action="store_true", help="with every check, as JSON")
+    command(_runs, "runs", "list the finished runs")
+    command(_doctor, "doctor", "say what this machine has")
+    command(_fetch, "fetch", "download McCoy et al.'s Question-Formation files, checked by hash")
+    command(_publish, "publish", "copy runs, verdicts and times into data/records and README").add_argument("--profile")
+    command(_strip, "strip", "remove outputs from the stored notebooks")
+    options = parser.parse_args(arguments)
+    try:
+        options.function(options)
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was finished is kept")
+    except (ValueError, RuntimeError, LookupError, OSError) as error:
+        sys.exit(f"memlm: {error.args[0] if isinstance(error, LookupError) else error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The ledger of claims, and verdicts that are computed from checks, never typed in.
+
+``claims.toml`` says what each claim states, where, and which verdict is expected. A notebook gathers checks and calls
+``record``; the verdict follows from the checks by ``verdict``; a verdict other than the expected one is an error.
+"""
+
+import json
+import math
+import tomllib
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+
+from memlm.paths import CACHE, LEDGER, NOTEBOOKS, RECORDS, ROOT, write_json
+
+VERDICTS = ("holds", "holds, corrected", "holds under an added assumption", "fails as printed", "not decided")
+EVIDENCE = ("proved", "certified", "measured", "attacked")
+PROFILES = ("smoke", "cpu", "gpu", "paper")
+FIELDS = {"id", "title", "version", "place", "statement", "expected", "notebook", "tests", "decided_from"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was tried: whether it came out true (None: it decided nothing), by which evidence, and how."""
+
+    name: str
+    passed: bool | None
+    evidence: str
+    detail: str
+
+    def __post_init__(self):
+        if self.evidence not in EVIDENCE:
+            raise ValueError(f"evidence is {self.evidence!r}; expected one of {', '.join(EVIDENCE)}")
+
+
+def proved(name, passed, generality):
+    """A symbolic proof (or disproof); ``generality`` says for which n, d, x it was carried out."""
+    return Check(name, None if passed is None else bool(passed), "proved", generality)
+
+
+def certified(name, passed, detail):
+    """A statement about exact rationals or balls. ``passed`` is None where the balls overlap and decide nothing."""
+    return Check(name, None if passed is None else bool(passed), "certified", detail)
+
+
+def attacked(name, slack, tries, where=""):
+    """A search for a violation: ``slack`` is the least margin found in ``tries`` tries, negative if violated."""
+    slack = float(slack)
+    passed = None if math.isnan(slack) or tries < 1 else slack >= 0
+    return Check(name, passed, "attacked", f"least slack {slack:.3g} in {tries:,} tries {where}".strip())
+
+
+def interval(values, level=0.95):
+    """Mean and half-width of Student's t interval of the mean of ``values``; the half-width of one value is nan."""
+    from scipy.stats import t
+
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return mean, math.nan
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
+    return mean, float(t.ppf((1 + level) / 2, n - 1)) * math.sqrt(variance / n)
+
+
+def measured(name, values, target, tolerance, reason, unit="nats per token"):
+    """Is the mean of ``values`` (one per seed, at least three) within ``tolerance`` of ``target``?
+
+    True if the whole 95 % t interval lies inside the band, False if it lies outside, None if it straddles an edge or
+    there are fewer than three values. ``reason`` says why the band is this wide; it is written before the run.
+    """
+    mean, half = interval(values)
+    offset = abs(mean - target)
+    passed = None
+    if len(values) >= 3 and offset + half <= tolerance:
+        passed = True
+    elif len(values) >= 3 and offset - half > tolerance:
+        passed = False
+    detail = f"{mean:.4f} ± {half:.4f} {unit} (n = {len(values)}), band {target:.4f} ± {tolerance:g}: {reason}"
+    return Check(name, passed, "measured", detail)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An entry of the ledger. ``decided_from`` is the smallest profile whose runs are large enough to decide it."""
+
+    id: str
+    title: str
+    version: str
+    place: str
+    statement: str
+    expected: str
+    notebook: str
+    tests: tuple[str, ...]
+    decided_from: str = "smoke"
+
+
+@cache
+def _ledger(path, modified):
+    claims = {}
+    for entry in tomllib.loads(path.read_text())["claim"]:
+        if entry.keys() - FIELDS or FIELDS - {"decided_from"} - entry.keys():
+            raise ValueError(f"claim {entry.get('id')!r} has fields {sorted(entry)}; expected {sorted(FIELDS)}")
+        claim = Claim(**{**entry, "tests": tuple(entry["tests"])})
+        if claim.expected not in VERDICTS or claim.decided_from not in PROFILES or claim.id in claims:
+            raise ValueError(f"claim {claim.id!r}: expected verdict, profile or id is unknown or given twice")
+        claims[claim.id] = claim
+    return claims
+
+
+def ledger(path=LEDGER):
+    """All claims by id, in the ledger's order. Raises ValueError that names the claim whose entry is malformed."""
+    return _ledger(path, path.stat().st_mtime_ns)
+
+
+def missing(claims=None, notebooks=NOTEBOOKS, root=ROOT):
+    """What a claim promises and the tree does not hold: its notebook, that notebook's record(), its tests. [] if none."""
+    problems = []
+    for claim in (claims or ledger()).values():
+        notebook = notebooks / f"{claim.notebook}.ipynb"
+        cells = json.loads(notebook.read_text())["cells"] if notebook.is_file() else []
+        if not any(f'"{claim.id}"' in "".join(c["source"]) for c in cells if c["cell_type"] == "code"):
+            problems.append(f"{claim.id}: notebook {claim.notebook} does not record it")
+        if not claim.tests:
+            problems.append(f"{claim.id}: no test is named")
+        for test in claim.tests:
+            file, _, name = test.partition("::")
+            if not (root / file).is_file() or f"def {name}(" not in (root / file).read_text():
+                problems.append(f"{claim.id}: test {test} does not exist")
+    return problems
+
+
+def verdict(printed, corrected=(), assuming=()):
+    """The verdict that checks imply.
+
+    printed: checks of the statement as printed. All true: holds. One false: it fails, and then all-true checks of a
+    corrected statement of the same form, or of the statement under an added assumption, say how it can be saved.
+    Anything else (nothing checked, or nothing false and something undecided): not decided.
+    """
+    outcomes = [check.passed for check in printed]
+    if outcomes and all(outcomes):
+        return "holds"
+    if False not in outcomes:
+        return "not decided"
+    if corrected and all(check.passed for check in corrected):
+        return "holds, corrected"
+    if assuming and all(check.passed for check in assuming):
+        return "holds under an added assumption"
+    return "fails as printed"
+
+
+class ChangedVerdict(AssertionError):
+    """The checks imply another verdict than the ledger expects."""
+
+
+def record(id, *, profile, printed, corrected=(), assuming=(), folder=None):
+    """Compute the verdict on claim ``id``, store it with its checks, print them, and hold it against the ledger.
+
+    Where ``profile`` is smaller than the claim's ``decided_from``, measurements decide nothing and the claim may stay
+    undecided; any other verdict than the expected one raises ChangedVerdict. KeyError if the ledger has no such id.
+    """
+    if id not in ledger():
+        raise KeyError(f"claim {id!r} is not in the ledger; it has {', '.join(ledger())}")
+    claim = ledger()[id]
+    too_small = PROFILES.index(profile) < PROFILES.index(claim.decided_from)
+    if too_small:
+        printed, corrected, assuming = (
+            [replace(check, passed=None) if check.evidence == "measured" else check for check in checks]
+            for checks in (printed, corrected, assuming)
+        )
+    reached = verdict(printed, corrected, assuming)
+    entry = {
+        "id": id,
+        "verdict": reached,
+        "profile": profile,
+        "checks": {
+            kind: [asdict(check) for check in checks]
+            for kind, checks in (("printed", printed), ("corrected", corrected), ("assuming", assuming))
+            if checks
+        },
+    }
+    write_json((folder or CACHE / "verdicts" / profile) / f"{id}.json", entry)
+    print(f"{id} · {claim.title}: {reached.upper()}")
+    for kind, checks in entry["checks"].items():
+        for check in checks:
+            mark = {True: "✓", False: "✗", None: "?"}[check["passed"]]
+            print(f"  {mark} {kind}: {check['name']} [{check['evidence']}] {check['detail']}")
+    if reached != claim.expected and not (too_small and reached == "not decided"):
+        raise ChangedVerdict(f"claim {id} is now {reached!r}; the ledger expects {claim.expected!r}")
+    return reached
+
+
+def recorded(profile=None):
+    """Stored verdicts by id: those of ``profile``, or those committed with the project; {} where none were made."""
+    if profile is None:
+        committed = RECORDS / "verdicts.json"
+        return json.loads(committed.read_text()) if committed.is_file() else {}
+    entries = [json.loads(path.read_text()) for path in sorted((CACHE / "verdicts" / profile).glob("*.json"))]
+    return {entry["id"]: entry for entry in entries}
+
+
+def table(entries):
+    """Markdown table of the ledger with the verdicts in ``entries`` and the kinds of evidence behind them."""
+    rows = ["| claim | what it says | place | verdict | evidence |", "| --- | --- | --- | --- | --- |"]
+    for claim in ledger().values():
+        entry = entries.get(claim.id, {"verdict": "not yet recorded", "checks": {}})
+        kinds = sorted({check["evidence"] for checks in entry["checks"].values() for check in checks}, key=EVIDENCE.index)
+        row = (claim.id, claim.title, claim.place, f"**{entry['verdict']}**", ", ".join(kinds))
+        rows.append("| " + " | ".join(row) + " |")
+    return "\n".join(rows)

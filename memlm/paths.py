@@ -1,0 +1,100 @@
+"""Where things are, how they are written, and how a result knows the code that made it."""
+
+import ast
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent
+NOTEBOOKS = ROOT / "notebooks"
+FIGURES = ROOT / "figures"
+REPORT = ROOT / "report"
+RAW = ROOT / "data" / "raw"
+CACHE = ROOT / "data" / "cache"
+RECORDS = ROOT / "data" / "records"
+PROFILES = PACKAGE / "profiles.toml"
+LEDGER = PACKAGE / "claims.toml"
+
+
+@contextmanager
+def writing(path):
+    """Open a temporary file beside ``path`` for binary writing; it takes the name ``path`` only when all went well.
+
+    The bytes are on the disk (fsync) before the rename, so a reader, or a run that is started again after a crash,
+    sees the old file or the new one and never half of one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes files for the owner alone
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path, value):
+    """Write ``value`` as indented JSON with sorted keys: the same value gives the same bytes."""
+    with writing(path) as file:
+        file.write((json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def sha256(data):
+    """Hexadecimal SHA-256 of bytes, of a text (UTF-8), or of the file at a ``Path``."""
+    if isinstance(data, Path):
+        data = data.read_bytes()
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def _without_docstrings(tree):
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
+            continue
+        if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+            node.body = body[1:] or [ast.Pass()]
+    return tree
+
+
+def _imported_modules(tree):
+    """Names of the memlm modules that a syntax tree imports, at the top or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "memlm":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("memlm."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("memlm."))
+
+
+@cache
+def _normalised(module, modified):
+    tree = _without_docstrings(ast.parse((PACKAGE / f"{module}.py").read_text()))
+    return ast.unparse(tree), sorted(set(_imported_modules(tree)))
+
+
+def source_hash(*modules, code="", without=()):
+    """Hash of the named memlm modules, of ``code`` (Python), and of every memlm module that these import in turn.
+
+    ``without`` names modules that are left out, with what only they import, because the result cannot depend on them.
+    Comments, docstrings and layout do not count: only what can change a result changes the hash.
+    """
+    tree = _without_docstrings(ast.parse(code))
+    queue, seen = [*modules, *_imported_modules(tree)], dict.fromkeys(without, "")
+    while queue:
+        module = queue.pop()
+        path = PACKAGE / f"{module}.py"
+        if module not in seen and path.is_file():  # a name imported from memlm need not be a module
+            seen[module], imports = _normalised(module, path.stat().st_mtime_ns)
+            queue.extend(imports)
+    return sha256("\n".join([ast.unparse(tree), *(seen[module] for module in sorted(seen))]))[:16]

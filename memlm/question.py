@@ -1,0 +1,169 @@
+"""The Question-Formation language of McCoy et al. (2020): the source behind the paper's second experiment (X2).
+
+A line is a declarative sentence, a type token, and an output that the first two determine:
+
+    the newt does sleep . decl<TAB>the newt does sleep .
+    the newt does sleep . quest<TAB>does the newt sleep ?
+
+The first half is a probabilistic grammar, so its entropy is exact; the second half adds none.
+"""
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from memlm.grammar import Grammar
+
+NOUNS = "newt orangutan peacock quail raven salamander tyrannosaurus unicorn vulture walrus xylophone yak zebra"
+LEXICON = {
+    "Det": ["the", "some", "my", "your", "our", "her"],
+    "N_s": NOUNS.split(),
+    "N_p": [noun + ("es" if noun.endswith("us") else "s") for noun in NOUNS.split()],
+    "V_i": ["giggle", "smile", "sleep", "swim", "wait", "move", "change", "read", "eat"],
+    "V_t": ["entertain", "amuse", "high_five", "applaud", "confuse", "admire", "accept", "remember", "comfort"],
+    "Aux_s": ["does", "doesn't"],
+    "Aux_p": ["do", "don't"],
+    "Prep": ["around", "near", "with", "upon", "by", "behind", "above", "below"],
+    "Rel": ["who", "that"],
+}
+# Shares of the structures, in simple fractions. McCoy et al. published a grammar file, but their train and test lines do
+# not have its shares; these fit the 31,000 public lines (chi-square 47 on 41 and 20 on 39 degrees of freedom, duplicates
+# taken into account) and tests/test_question_formation.py holds them against the real files.
+SUBJECT = {"plain": Fraction(15, 29), "preposition": Fraction(6, 29), "relative": Fraction(8, 29)}
+OBJECT = {"none": Fraction(3, 13), "plain": Fraction(3, 13), "preposition": Fraction(3, 13), "relative": Fraction(4, 13)}
+SUBJECT_RELATIVE = {"intransitive": Fraction(1, 4), "object": Fraction(1, 2), "transitive": Fraction(1, 4)}
+OBJECT_RELATIVE = {"intransitive": Fraction(1, 2), "object": Fraction(1, 4), "transitive": Fraction(1, 4)}
+
+
+def _relative_clause(number, shares):
+    return (
+        f"Rel Aux_{number} V_i [{shares['intransitive']}] | Rel Aux_{number} V_t Det N [{shares['transitive']}]"
+        f" | Rel Det N_s Aux_s V_t [{shares['object'] / 2}] | Rel Det N_p Aux_p V_t [{shares['object'] / 2}]"
+    )
+
+
+def _rules(lexicon, quest, relative_questions):
+    """Grammar of 'declarative . decl|quest'. A question whose subject has a relative clause is drawn again (rejected)
+    unless relative_questions: the accepted lines follow the same rules with the shares conditioned on acceptance."""
+    simple = 1 - SUBJECT["relative"]
+    rejected = 0 if relative_questions else quest * SUBJECT["relative"]
+    shares = {"decl": (1 - quest) / (1 - rejected), "quest": (quest - rejected) / (1 - rejected)}
+    lines = [f"Clause_{kind}_{n} '.' '{kind}' [{share / 2}]" for kind, share in shares.items() if share for n in "sp"]
+    text = ["Line -> " + " | ".join(lines)]
+    for n in "sp":
+        either = f"Simple_{n} VP_{n} [{simple}] | Relative_{n} VP_{n} [{SUBJECT['relative']}]"
+        text += [
+            f"Clause_decl_{n} -> {either}",
+            f"Clause_quest_{n} -> {either if relative_questions else f'Simple_{n} VP_{n} [1]'}",
+            f"Simple_{n} -> Det N_{n} [{SUBJECT['plain'] / simple}]"
+            f" | Det N_{n} Prep Det N [{SUBJECT['preposition'] / simple}]",
+            f"Relative_{n} -> Det N_{n} RC_{n} [1]",
+            f"RC_{n} -> " + _relative_clause(n, SUBJECT_RELATIVE),
+            f"VP_{n} -> Aux_{n} V_i [{OBJECT['none']}] | Aux_{n} V_t Object [{1 - OBJECT['none']}]",
+            f"ObjectRC_{n} -> " + _relative_clause(n, OBJECT_RELATIVE),
+        ]
+    plain, preposition, relative = (OBJECT[kind] / (1 - OBJECT["none"]) for kind in ("plain", "preposition", "relative"))
+    text += [
+        f"Object -> Det N [{plain}] | Det N Prep Det N [{preposition}]"
+        f" | Det N_s ObjectRC_s [{relative / 2}] | Det N_p ObjectRC_p [{relative / 2}]",
+        "N -> N_s [1/2] | N_p [1/2]",
+    ]
+    text += [f"{left} -> " + " | ".join(f'"{w}" [1/{len(words)}]' for w in words) for left, words in lexicon.items()]
+    return "\n".join(text)
+
+
+class EntropyRate(NamedTuple):
+    """Nats per predicted token: over whole lines, before and including the type token, and after it. The end of a line
+    counts as a token to predict, the beginning does not. ``nats`` and ``tokens`` are per line."""
+
+    total: float
+    before: float
+    after: float
+    nats: float
+    tokens: float
+
+
+def complete(first_half):
+    """The output that a declarative and its type token call for. List of words -> list of words.
+
+    A question fronts the main auxiliary: the second one where the subject has a relative clause, otherwise the first.
+    """
+    words, kind = list(first_half[:-1]), first_half[-1]
+    if kind == "decl":
+        return words
+    auxiliaries = [i for i, word in enumerate(words) if word in LEXICON["Aux_s"] + LEXICON["Aux_p"]]
+    main = auxiliaries[1 if words[2] in LEXICON["Rel"] else 0]
+    return [words[main], *words[:main], *words[main + 1 : -1], "?"]
+
+
+def split_line(line):
+    """A line of text as (first half, second half), two lists of words. ValueError where there is no tab or no type."""
+    first, tab, second = line.partition("\t")
+    halves = first.split(), second.split()
+    if not tab or len(halves[0]) < 2 or halves[0][-1] not in ("decl", "quest"):
+        raise ValueError(f"line is {line!r}; expected 'declarative . decl<TAB>output' or 'declarative . quest<TAB>output'")
+    return halves
+
+
+@dataclass(frozen=True)
+class QuestionFormation:
+    """The language as a source. quest: share of questions before rejection. relative_questions: keep the questions whose
+    subject has a relative clause (the generalisation set is made of these; train, dev and test have none). lexicon: the
+    words of each class, by default the 64 of the real files."""
+
+    quest: Fraction = Fraction(1, 2)
+    relative_questions: bool = False
+    lexicon: dict[str, list[str]] = field(default_factory=lambda: LEXICON)
+
+    def __post_init__(self):
+        if not 0 <= self.quest <= 1:
+            raise ValueError(f"quest is {self.quest}; expected a share in [0, 1]")
+
+    @cached_property
+    def grammar(self):
+        """The grammar of first halves, type token included. It is unambiguous."""
+        return Grammar.from_text(_rules(self.lexicon, Fraction(self.quest), self.relative_questions))
+
+    @property
+    def vocabulary(self):
+        """All words of both halves, sorted."""
+        return sorted({word for words in self.lexicon.values() for word in words} | {".", "?", "decl", "quest"})
+
+    def _rate(self, nats, first):
+        # The second half has the words of the declarative and its full stop or question mark, then the end of the line.
+        return EntropyRate(nats / (2 * first), nats / first, 0.0, nats, 2 * first)
+
+    def entropy_rate(self):
+        """EntropyRate of independent lines, exact: entropy of the grammar over the mean number of predicted tokens."""
+        return self._rate(self.grammar.entropy(), self.grammar.mean_length())
+
+    def heldout_entropy_rate(self, distinct):
+        """EntropyRate of a line that is none of the ``distinct`` different lines drawn before it.
+
+        Removing duplicates thins out the short sentences, of which there are few. With lambda draws a line of
+        probability p is still unseen with probability exp(-lambda p); lambda is chosen to give ``distinct`` seen lines.
+        """
+        from scipy.optimize import brentq
+
+        probability, sentences, length = (np.array(column, float) for column in zip(*self.grammar.shapes(), strict=True))
+        if not 0 <= distinct < sentences.sum() / 2:
+            raise ValueError(f"distinct is {distinct}; expected 0 to {sentences.sum() / 2:.3g}, half the language")
+        each = probability / sentences
+        draws = brentq(lambda m: -(sentences * np.expm1(-m * each)).sum() - distinct, 0, 100 * distinct + 1)
+        unseen = probability * np.exp(-draws * each)
+        share = unseen / unseen.sum()
+        return self._rate(float(-share @ np.log(each / unseen.sum())), float(share @ length))
+
+    def log_prob(self, lines):
+        """log probability in nats of each line of text; -inf for a line that the language does not have. (m,) float64."""
+        halves = [split_line(line) for line in lines]
+        scores = self.grammar.log_prob([first for first, _ in halves])
+        return np.where([complete(first) == second for first, second in halves], scores, -math.inf)
+
+    def sample(self, n, seed):
+        """n independent lines of text from the seed."""
+        return [" ".join(first) + "\t" + " ".join(complete(first)) for first in self.grammar.sample(n, seed)]

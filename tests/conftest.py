@@ -1,0 +1,16 @@
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["MPLBACKEND"] = "agg"
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "question-formation"
+
+
+@pytest.fixture(scope="session")
+def real_lines():
+    """Real Question-Formation lines by file name; the test is skipped where they are not at hand."""
+    if not SHARED.is_dir():
+        pytest.skip("the real Question-Formation lines are not at hand")
+    return lambda name: gzip.open(SHARED / f"question.{name}.gz", "rt").read().splitlines()

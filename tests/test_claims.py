@@ -1,0 +1,120 @@
+"""Verdicts follow from checks, and a changed one is caught.   ./run_tests.sh tests/test_claims.py"""
+
+import math
+from itertools import product
+
+import pytest
+
+from memlm import claims
+from memlm.claims import Check, attacked, certified, measured, proved
+
+YES, NO, MAYBE = (Check("c", passed, "proved", "") for passed in (True, False, None))
+
+
+def test_verdicts_follow_from_the_checks():
+    cases = {
+        "holds": [((YES, YES), (), ())],
+        "holds, corrected": [((NO,), (YES,), ()), ((NO, YES), (YES, YES), (YES,))],
+        "holds under an added assumption": [((NO,), (), (YES,)), ((NO,), (NO,), (YES,))],
+        "fails as printed": [((NO,), (), ()), ((YES, NO), (MAYBE,), ()), ((NO, MAYBE), (), (NO,))],
+        "not decided": [((), (), ()), ((YES, MAYBE), (), ()), ((MAYBE,), (YES,), (YES,))],
+    }
+    assert set(cases) == set(claims.VERDICTS)
+    for expected, arguments in cases.items():
+        for checks in arguments:
+            assert claims.verdict(*checks) == expected, checks
+
+
+def test_nothing_undecided_or_false_ever_holds():
+    for printed in product((YES, NO, MAYBE), repeat=3):
+        if claims.verdict(printed) == "holds":
+            assert printed == (YES, YES, YES)
+
+
+def test_measured_needs_three_values_and_the_whole_interval():
+    assert measured("m", [1.0, 1.01, 0.99], 1.0, 0.05, "why").passed is True
+    assert measured("m", [1.2, 1.21, 1.19], 1.0, 0.05, "why").passed is False
+    assert measured("m", [1.04, 1.05, 1.03], 1.0, 0.05, "why").passed is None  # straddles the edge
+    assert measured("m", [1.0, 1.0], 1.0, 0.05, "why").passed is None  # two seeds decide nothing
+    assert measured("m", [1.0, math.nan, 1.0], 1.0, 0.05, "why").passed is None
+    assert "n = 3" in measured("m", [1.0, 1.01, 0.99], 1.0, 0.05, "why").detail
+
+
+def test_interval_of_three_values_by_hand():
+    mean, half = claims.interval([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert half == pytest.approx(4.302652729911275 / math.sqrt(3), rel=1e-9)  # t(0.975, 2) from the tables
+
+
+def test_an_attack_that_found_nothing_passes_only_if_it_tried():
+    assert attacked("a", 0.0, 10).passed is True
+    assert attacked("a", -1e-300, 10).passed is False
+    assert attacked("a", 1.0, 0).passed is None
+    assert attacked("a", math.nan, 10).passed is None
+    assert proved("p", None, "all n").passed is None and certified("c", None, "").passed is None
+
+
+def test_evidence_has_four_kinds():
+    with pytest.raises(ValueError, match="evidence is 'guessed'; expected one of proved, certified, measured, attacked"):
+        Check("c", True, "guessed", "")
+
+
+def test_a_changed_verdict_and_an_unknown_id_are_errors(tmp_path, capsys):
+    assert claims.record("CV", profile="smoke", printed=[NO], folder=tmp_path) == "fails as printed"
+    assert "FAILS AS PRINTED" in capsys.readouterr().out
+    with pytest.raises(claims.ChangedVerdict, match="claim CV is now 'holds'; the ledger expects 'fails as printed'"):
+        claims.record("CV", profile="smoke", printed=[YES], folder=tmp_path)
+    with pytest.raises(KeyError, match="'P99' is not in the ledger"):
+        claims.record("P99", profile="smoke", printed=[YES], folder=tmp_path)
+
+
+def test_a_measurement_in_too_small_a_profile_decides_nothing(tmp_path):
+    far = [measured("m", [3.0, 3.1, 2.9], 1.0, 0.05, "why")]
+    assert claims.record("X2", profile="smoke", printed=far, folder=tmp_path) == "not decided"
+    with pytest.raises(claims.ChangedVerdict):
+        claims.record("X2", profile="cpu", printed=far, folder=tmp_path)
+    with pytest.raises(claims.ChangedVerdict):  # but a false certificate is false at any size
+        claims.record("X2", profile="smoke", printed=[certified("c", False, "")], folder=tmp_path)
+
+
+def test_every_claim_has_its_notebook_and_its_tests():
+    assert len(claims.ledger()) >= 6
+    assert claims.missing() == []
+
+
+def test_a_claim_without_notebook_or_test_is_caught():
+    from dataclasses import replace
+
+    claim = claims.ledger()["CV"]
+    planted = {
+        "no notebook": replace(claim, notebook="42_nowhere"),
+        "not recorded there": replace(claim, id="P42"),
+        "no test": replace(claim, tests=()),
+        "a test that is gone": replace(claim, tests=("tests/test_energy.py::test_nothing",)),
+    }
+    for name, entry in planted.items():
+        assert len(claims.missing({entry.id: entry})) == 1, name
+
+
+BAD = {
+    "unknown verdict": ('expected = "perhaps"', "expected verdict, profile or id is unknown"),
+    "unknown field": ('expected = "holds"\ncolour = "red"', "has fields"),
+    "missing field": ("", "has fields"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), BAD.values(), ids=BAD)
+def test_a_malformed_ledger_is_refused(tmp_path, line, message):
+    path = tmp_path / "claims.toml"
+    path.write_text(
+        f'[[claim]]\nid = "Z1"\ntitle = ""\nversion = "2"\nplace = ""\nstatement = ""\nnotebook = ""\ntests = []\n{line}\n'
+    )
+    with pytest.raises(ValueError, match=message):
+        claims.ledger(path)
+
+
+def test_the_table_shows_every_claim():
+    entries = {"CV": {"verdict": "holds", "checks": {"printed": [{"evidence": "proved"}]}}}
+    table = claims.table(entries)
+    assert all(f"| {id} |" in table for id in claims.ledger())
+    assert "not yet recorded" in table and "**holds** | proved" in table

@@ -1,0 +1,197 @@
+"""Energies against arithmetic by hand, automatic differentiation and planted errors.
+
+./run_tests.sh tests/test_energy.py
+"""
+
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memlm import energy
+
+PLANE = torch.tensor([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]], dtype=torch.float64)
+LINE = torch.tensor([[-2.0], [0.0], [1.0]], dtype=torch.float64)
+TOLERANCE = 1e-12  # double precision 1e-16, at most three digits lost in sums of a few hundred terms
+
+
+def sets(n_max=6, d_max=6):
+    """Random (x, patterns), with duplicates and ties likely because coordinates are small multiples of 1/2."""
+    number = st.integers(-8, 8).map(lambda k: k / 2)
+    sizes = st.tuples(st.integers(1, n_max), st.integers(1, d_max))
+
+    def arrays(size):
+        row = st.lists(number, min_size=size[0], max_size=size[0])
+        return st.tuples(row, st.lists(row, min_size=size[1], max_size=size[1]))
+
+    return sizes.flatmap(arrays)
+
+
+@given(sets())
+@settings(max_examples=60, deadline=None)
+def test_E3_E4_values_agree_with_numpy_in_the_plainest_form(drawn):
+    x, patterns = map(np.array, drawn)
+    sq = ((x - patterns) ** 2).sum(1)
+    assert energy.nearest_sq_distance(x, patterns).item() == sq.min()
+    low = sq.min()
+    assert energy.layer_energy(x, patterns).item() == pytest.approx(low - np.log(np.exp(low - sq).sum()), abs=TOLERANCE)
+
+
+@given(sets(), st.sampled_from([0.5, 1.0, 2.0, 7.0]))
+@settings(max_examples=60, deadline=None)
+def test_T1_mchn_energy_in_the_plainest_form_and_never_negative(drawn, beta):
+    x, patterns = map(np.array, drawn)
+    y = beta * patterns @ x
+    lse = (y.max() + np.log(np.exp(y - y.max()).sum())) / beta
+    expected = -lse + x @ x / 2 + np.log(len(patterns)) / beta + (patterns**2).sum(1).max() / 2
+    found = energy.mchn_energy(x, patterns, beta).item()
+    assert found == pytest.approx(expected, abs=1e-11)
+    assert found >= -1e-11
+
+
+def test_T1_binary_energies_by_hand():
+    x, patterns = torch.tensor([1.0, 1.0, -1.0]), torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])
+    weights = patterns.T @ patterns
+    weights.fill_diagonal_(0)
+    assert energy.hopfield_energy(x, patterns).item() == -(x @ weights @ x).item() / 2
+    assert energy.hopfield_energy(x, patterns, bias=[1.0, 2.0, 3.0]).item() == -(x @ weights @ x).item() / 2 - (1 + 2 - 3)
+    assert energy.krotov_hopfield_energy(x, patterns, 3).item() == -(27 - 1)
+    assert energy.demircigil_energy(x, patterns).item() == pytest.approx(-np.log(np.exp(3) + np.exp(-1)), abs=TOLERANCE)
+
+
+def test_log_sum_exp_is_stable_for_entries_of_1e4_and_exact_for_one_entry():
+    assert energy.log_sum_exp([1e4, 1e4]).item() == pytest.approx(1e4 + np.log(2), rel=1e-15)
+    assert energy.log_sum_exp([-1e4, -1e4], beta=3.0).item() == pytest.approx(-1e4 + np.log(2) / 3, rel=1e-15)
+    assert energy.log_sum_exp([[5.0], [-7.0]]).tolist() == [5.0, -7.0]
+
+
+def test_E7_global_energy_of_layers_is_the_energy_of_the_union():
+    x = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    split = energy.global_energy(x, [PLANE[:1], PLANE[1:]])
+    assert (split - energy.layer_energy(x, PLANE)).abs().max() < TOLERANCE
+
+
+PAIRS = [
+    (energy.layer_energy, energy.layer_gradient),
+    (energy.mchn_energy, energy.mchn_gradient),
+    (partial(energy.mchn_energy, beta=2.0), partial(energy.mchn_gradient, beta=2.0)),
+]
+
+
+def states(count=200):
+    return 3 * torch.randn(count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("value", "gradient"), PAIRS)
+def test_gradients_agree_with_automatic_differentiation(value, gradient):
+    assert energy.gradient_error(partial(value, patterns=PLANE), partial(gradient, patterns=PLANE), states()) < TOLERANCE
+
+
+WRONG = {
+    "factor 2 lost": lambda x: energy.layer_gradient(x, PLANE) / 2,
+    "sign": lambda x: -energy.layer_gradient(x, PLANE),
+    "weights of attention": lambda x: 2 * (x - energy.attention_step(x, PLANE)),
+    "nearest pattern only": lambda x: 2 * (x - PLANE[torch.cdist(x, PLANE).argmin(-1)]),
+    "one part in a million": lambda x: energy.layer_gradient(x, PLANE) * (1 + 1e-6),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_planted_wrong_gradients_are_refused(wrong):
+    assert energy.gradient_error(partial(energy.layer_energy, patterns=PLANE), wrong, states()) > 1e-8
+
+
+def test_hessians_agree_with_automatic_differentiation():
+    for x in states(5):
+        for value, hessian in ((energy.layer_energy, energy.layer_hessian), (energy.mchn_energy, energy.mchn_hessian)):
+            automatic = torch.autograd.functional.hessian(lambda z, value=value: value(z, PLANE), x)
+            assert (automatic - hessian(x, PLANE)).abs().max() < TOLERANCE
+
+
+def test_steps_never_raise_their_energies():
+    x = states()
+    moved = energy.mean_shift_step(x, PLANE)
+    drop = energy.layer_energy(x, PLANE) - energy.layer_energy(moved, PLANE)
+    assert (drop >= (moved - x).square().sum(-1) - TOLERANCE).all()
+    moved = energy.attention_step(x, PLANE, beta=2.0)
+    assert (energy.mchn_energy(moved, PLANE, 2.0) <= energy.mchn_energy(x, PLANE, 2.0) + TOLERANCE).all()
+
+
+def test_retrieval_ends_at_stationary_points_and_says_when_it_does_not():
+    reached = energy.retrieve(states(), PLANE)
+    assert energy.layer_gradient(reached, PLANE).abs().max() < 1e-9
+    with pytest.raises(RuntimeError, match=r"still move by .* after 2 steps"):
+        energy.retrieve(states(), PLANE, max_steps=2)
+
+
+def test_flip_step_repairs_a_corrupted_pattern_and_keeps_ties():
+    generator = torch.Generator().manual_seed(0)
+    stored = 2.0 * torch.randint(0, 2, (3, 60), generator=generator, dtype=torch.float64) - 1
+    corrupted = stored.clone()
+    corrupted[:, :5] *= -1
+    for value in (energy.hopfield_energy, partial(energy.krotov_hopfield_energy, degree=3), energy.demircigil_energy):
+        assert torch.equal(energy.flip_step(corrupted, stored, value), stored)
+    flat = torch.tensor([1.0, -1.0])
+    assert torch.equal(energy.flip_step(flat, stored[:, :2], lambda x, patterns: torch.zeros(x.shape[:-1])), flat)
+    with pytest.raises(ValueError, match="x holds 0"):
+        energy.flip_step([0.0, 1.0], [[1.0, 1.0]])
+
+
+def test_F1_each_pattern_of_figure_1_has_its_own_minimum_of_E():
+    minima = energy.retrieve(PLANE, PLANE)
+    assert len(energy.distinct(minima)) == 3
+    assert (torch.linalg.eigvalsh(energy.layer_hessian(minima, PLANE)) > 0).all()
+    # and the picture of MCHN at beta = 1 is another one: the inner pattern is no memory of it
+    assert len(energy.distinct(energy.retrieve(PLANE, PLANE, step=energy.attention_step))) == 2
+
+
+def test_CV_the_curvature_on_figure_1_is_minus_five_ninths():
+    for beta, exact in ((1.0, Fraction(-5, 9)), (2.0, Fraction(-19, 9))):
+        assert energy.mchn_hessian([0.0], LINE, beta).item() == pytest.approx(float(exact), abs=1e-15)
+    # in the plane at 0, beta = 1: [[-163/150, -163/150], [-163/150, 43/225]]
+    exact = torch.tensor([[-163 / 150, -163 / 150], [-163 / 150, 43 / 225]], dtype=torch.float64)
+    assert (energy.mchn_hessian([0.0, 0.0], PLANE) - exact).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 4.0])
+def test_S1_convexity_changes_at_the_threshold(beta):
+    x = torch.linspace(-3, 3, 601, dtype=torch.float64).unsqueeze(-1)
+    for factor, convex in ((1 - 1e-9, True), (1 + 1e-3, False)):
+        half = (factor * 4 / beta) ** 0.5 / 2
+        pair = torch.tensor([[-half], [half]], dtype=torch.float64)
+        assert (energy.mchn_hessian(x, pair, beta).min().item() >= 0) == convex
+        half = (factor * 2) ** 0.5 / 2
+        pair = torch.tensor([[-half], [half]], dtype=torch.float64)
+        assert (energy.layer_hessian(x, pair).min().item() >= 0) == convex
+
+
+def test_duplicates_and_ties():
+    twice = torch.cat([PLANE, PLANE])
+    x = states()
+    assert (energy.layer_energy(x, twice) - (energy.layer_energy(x, PLANE) - np.log(2))).abs().max() < TOLERANCE
+    assert torch.equal(energy.nearest_sq_distance(x, twice), energy.nearest_sq_distance(x, PLANE))
+    assert energy.nearest_sq_distance([0.0], [[-1.0], [1.0]]).item() == 1.0
+    assert len(energy.distinct(twice)) == 3
+
+
+BAD = [
+    (lambda: energy.layer_energy([1.0, 2.0], [[1.0]]), r"x has shape \(2,\); expected \(\.\.\., 1\)"),
+    (lambda: energy.layer_energy([1.0], torch.empty(0, 1)), r"shape \(0, 1\); expected \(d, n\) with d >= 1"),
+    (lambda: energy.layer_energy([1.0], [1.0]), r"shape \(1,\); expected \(d, n\)"),
+    (lambda: energy.layer_energy([1.0], [[float("nan")]]), "patterns holds nan; expected finite"),
+    (lambda: energy.mchn_energy([float("inf")], [[1.0]]), "x holds inf; expected finite"),
+    (lambda: energy.mchn_energy([1.0], [[1.0]], beta=0), "beta is 0; expected a finite number > 0"),
+    (lambda: energy.krotov_hopfield_energy([1.0], [[1.0]], 1.5), "degree is 1.5; expected a whole number"),
+    (lambda: energy.global_energy([1.0], []), "groups holds 0 layers; expected at least 1"),
+    (lambda: energy.log_sum_exp([]), r"y has shape \(0,\)"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,72 @@
+"""Figures: the same bytes each time, and a stale one is caught.   ./run_tests.sh tests/test_figures.py"""
+
+import json
+import shutil
+
+import pytest
+
+from memlm import figures, paths
+
+
+def draw(folder, height=1.0):
+    import matplotlib.pyplot as plt
+
+    figures.style()
+    fig, ax = plt.subplots(figsize=(2, 1))
+    ax.fill_between([0, 1], [0, height], alpha=0.3)
+    ax.plot([0, 1], [0, height], label="$x_1$")
+    ax.legend()
+    figures.save(fig, "line", notebook="02_energies", profile="cpu", alt="A line.", records=["b", "a"], into=folder)
+    plt.close(fig)
+    return folder
+
+
+def test_the_same_picture_has_the_same_bytes(tmp_path):
+    one, two, other = draw(tmp_path / "1"), draw(tmp_path / "2"), draw(tmp_path / "3", height=2.0)
+    for name in ("line.png", "line.svg", "manifest.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+        assert (one / name).read_bytes() != (other / name).read_bytes(), name
+    entry = json.loads((one / "manifest.json").read_text())["line"]
+    assert entry["records"] == ["a", "b"] and entry["alt"] == "A line."
+
+
+def test_a_figure_needs_a_sentence_for_those_who_cannot_see_it(tmp_path):
+    with pytest.raises(ValueError, match="figure x has no alt text"):
+        figures.save(None, "x", notebook="02_energies", profile="cpu", alt=" ", into=tmp_path)
+
+
+def test_the_committed_figures_are_those_of_the_present_code():
+    assert len(json.loads((paths.FIGURES / "manifest.json").read_text())) >= 3
+    assert figures.stale() == []
+
+
+PLANTED = {
+    "changed picture": (lambda f: (f / "line.png").write_bytes(b"x"), "line.png is not the file"),
+    "lost picture": (lambda f: (f / "line.svg").unlink(), "line.svg is in the manifest but not in"),
+    "unknown picture": (lambda f: shutil.copy(f / "line.png", f / "new.png"), "new is in .* but not in the manifest"),
+    "changed code": (lambda f: edit(f, sources="0" * 16), "line is older than the code of 02_energies"),
+    "lost notebook": (lambda f: edit(f, notebook="42_gone"), "line was drawn by 42_gone, which is gone"),
+}
+
+
+def edit(folder, **fields):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["line"] |= fields
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(("damage", "message"), PLANTED.values(), ids=PLANTED)
+def test_a_stale_figure_is_caught(tmp_path, damage, message):
+    folder = draw(tmp_path / "f")
+    assert figures.stale(folder) == []
+    damage(folder)
+    (found,) = figures.stale(folder)
+    assert __import__("re").search(message, found)
+
+
+def test_a_source_hash_changes_with_code_and_not_with_comments(tmp_path):
+    code = "from memlm import energy\nx = 1\n"
+    assert paths.source_hash(code=code) == paths.source_hash(code='"""Doc."""\nfrom memlm import energy  # why\n\nx = 1\n')
+    others = [code.replace("1", "2"), "x = 1\n", code.replace("energy", "grammar")]
+    assert len({paths.source_hash(code=c) for c in [code, *others]}) == 4
+    assert paths.source_hash("train") != paths.source_hash("train", without=("grammar",))
