@@ -23,9 +23,11 @@ if [ -z "$python" ]; then
         begun=$SECONDS
         "$base" -m venv "$root/.venv"
         "$python" -m pip install --disable-pip-version-check -c "$root/constraints.txt" -e "$root[notebooks,proofs,test]" 2>&1 |
-            tee "$root/.venv/install.log" | grep --line-buffered -E '^(Collecting torch|Installing|Successfully|ERROR)' | cut -c 1-100
+            tee "$root/.venv/install.log" | awk '/^Collecting/ && ++n % 20 == 0 { print "  " n " packages found"; fflush() }
+                /^Installing/ { print "  installing them"; fflush() }  /^ERROR/ { print; fflush() }'
         if [ "${PIPESTATUS[0]}" -ne 0 ]; then echo "The set-up failed; see $root/.venv/install.log." >&2; exit 1; fi
         printf '%s\n' "$wanted" >"$root/.venv/ready"
+        mkdir -p "$root/report" && echo "$((SECONDS - begun))" >"$root/report/setup.seconds"
         echo "Set up in $((SECONDS - begun)) s."
     fi
 fi

@@ -208,12 +208,13 @@ def run(profile, only=(), seed=0, from_records=False, force=False):
                 print(f"{label} unchanged", flush=True)
                 continue
             expected = stamp.get("seconds") or times().get(profile, {}).get(name)
-            begun = time.perf_counter()
+            begun, clock = time.perf_counter(), time.time()
             with _progress(label, expected):
                 path = paths.NOTEBOOKS / f"{name}.ipynb"
                 execute(path, folder / f"{name}.ipynb", parameters, limits, config, private)
             seconds = round(time.perf_counter() - begun, 1)
-            paths.write_json(stamp_file, {"made_from": fingerprint(name, parameters), "seconds": seconds, **parameters})
+            stamp = {"made_from": fingerprint(name, parameters), "begun": clock, "seconds": seconds, **parameters}
+            paths.write_json(stamp_file, stamp)
             executed.append(name)
     return executed
 

@@ -20,10 +20,14 @@ def _figure_block():
 
 
 def _time_block():
-    rows = ["| what | measured |", "| --- | --- |"]
-    for profile, by_name in sorted(notebooks.times().items()):
-        rows.append(f"| all {len(by_name)} notebooks, profile {profile}, nothing cached | {sum(by_name.values()):.0f} s |")
-    return "\n".join([*rows, f"\nMeasured on {runs.device_name()}."])
+    rows, times = ["| what | measured |", "| --- | --- |"], notebooks.times()
+    for command, seconds in sorted(times.get("commands", {}).items()):
+        rows.append(f"| {command} | {seconds:.0f} s |")
+    for profile in ("smoke", *figures.PUBLISHED):
+        if profile in times:
+            total = sum(times[profile].values())
+            rows.append(f"| {len(times[profile])} notebooks, profile {profile}, nothing cached | {total:.0f} s |")
+    return "\n".join([*rows, f"\nMeasured on {times.get('device', 'no machine yet')}."])
 
 
 def blocks():
@@ -41,24 +45,42 @@ def filled(text):
     return text
 
 
+def _measured(profile, stamps, shown):
+    """Seconds by notebook. The time of an execution that found its runs already trained is not that of the notebook: for
+    these the time that is already committed stands."""
+    known, measured = notebooks.times().get(profile, {}), {}
+    for name, stamp in stamps.items():
+        files = [runs.RUNS / id / "stamp.json" for id in shown.get(name, ())]
+        if all(file.is_file() and file.stat().st_mtime > stamp["begun"] for file in files):
+            measured[name] = stamp["seconds"]
+        elif name in known:
+            measured[name] = known[name]
+    return measured
+
+
 def publish(profile):
     """Copy the profile's verdicts, and the runs and times behind its notebooks, to data/records; refill the README.
 
     Raises ValueError where a notebook of the profile has not been executed or a figure is stale. Returns what was done.
     """
-    stamps = {name: paths.REPORT / profile / f"{name}.json" for name in notebooks.names()}
-    undone = [name for name, stamp in stamps.items() if not stamp.is_file()]
+    files = {name: paths.REPORT / profile / f"{name}.json" for name in notebooks.names()}
+    undone = [name for name, file in files.items() if not file.is_file()]
     if undone:
         raise ValueError(f"profile {profile} has not executed {', '.join(undone)}; run ./run_all.sh --profile {profile}")
+    stamps = {name: json.loads(file.read_text()) for name, file in files.items()}
+    manifest, shown = json.loads((figures.folder(profile) / "manifest.json").read_text()), {}
+    for entry in manifest.values():
+        shown.setdefault(entry["notebook"], set()).update(entry["records"])
     if profile in figures.PUBLISHED and figures.stale():
         raise ValueError("; ".join(figures.stale()))
-    times = {name: json.loads(stamp.read_text())["seconds"] for name, stamp in stamps.items()}
-    paths.write_json(paths.RECORDS / "times.json", {**notebooks.times(), profile: times})
+    times = {**notebooks.times(), profile: _measured(profile, stamps, shown), "device": runs.device_name()}
+    commands = {"set-up": paths.REPORT / "setup.seconds", "./run_tests.sh": paths.REPORT / "tests.seconds"}
+    times["commands"] = times.get("commands", {}) | {c: int(f.read_text()) for c, f in commands.items() if f.is_file()}
+    paths.write_json(paths.RECORDS / "times.json", times)
     if profile not in figures.PUBLISHED:
         return [f"times of profile {profile} are in data/records/times.json", _refill()]
     paths.write_json(paths.RECORDS / "verdicts.json", claims.recorded(profile))
-    manifest = json.loads((paths.FIGURES / "manifest.json").read_text())
-    kept = {id for entry in manifest.values() for id in entry["records"] if (runs.RUNS / id).is_dir()}
+    kept = {id for ids in shown.values() for id in ids if (runs.RUNS / id).is_dir()}
     for id in kept:
         runs.keep_record(runs.read(runs.RUNS / id))
     return [f"{len(kept)} runs and the verdicts of profile {profile} are in data/records", _refill()]
