@@ -49,4 +49,6 @@ def facts():
 
 
 if __name__ == "__main__":
-    sys.exit("; ".join(unmet()) or None)
+    problems = unmet()
+    more = [f"and {len(problems) - 3} more"] if len(problems) > 3 else []
+    sys.exit("; ".join(problems[:3] + more) or None)
