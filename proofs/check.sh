@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Checks every theorem of this folder in Coq, then that the check can fail.   proofs/check.sh
+# 1 compiles all files from clean in a temporary folder; 2 asks Coq what each theorem rests on, and accepts only the axioms
+# of Coq's own classical reals; 3 plants falsehoods, each one theorem with its statement changed and its proof kept, and one
+# theorem without a proof, all of which must be refused.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+fail() { printf '%s\n' "proofs/check.sh: $*" >&2; exit 1; }
+command -v coqc >/dev/null ||
+    fail "coqc was not found; on Debian or Ubuntu 'apt-get install --no-install-recommends coq' installs it (8.16 or later)."
+
+files="Definitions Sums LogSumExp Energies Layers" # in the order in which they build on each other
+theorems="L1_convex L1_flat_along_ones L2_lower L2_lower_strict L2_upper L2_strict_is_false_at_1 L3_lower L3_upper
+    L3_upper_strict L3_strict_is_false_at_1 L4_two_sided L4_lipschitz P1 P1_strict P2_every_beta P2_one_sided P2_printed
+    P3_repaired P3_is_zero_at_one_pattern P3_printed_upper P3_counterexample P3_printed_lower_is_false P3_printed_is_false
+    E8_bounds MM_step_is_a_layer_step MM_values MM_energy_rises MM_claimed_is_false"
+axioms="ClassicalDedekindReals.sig_not_dec ClassicalDedekindReals.sig_forall_dec Classical_Prop.classic
+    FunctionalExtensionality.functional_extensionality_dep"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for file in $files; do cp "$here/$file.v" "$work"; done
+cd "$work"
+coq() { coqc -q -w none -Q . Memlm "$1.v"; }
+
+# What some theorems together rest on beyond the allowed axioms: nothing, where all is well. (One question about all of them
+# takes 1 s, one about each 20 s; what all rest on holds what each rests on.) Coq starts a line with each axiom's name and
+# indents what belongs to it; any other line that is not indented is refused too, and so is silence.
+unwanted() { # files to load, theorems
+    # Imported inside a module only: outside it an axiom of ours cannot go by the short name of one of Coq's.
+    printf 'From Memlm Require %s.\nModule M.\nImport %s.\nDefinition all_of_them := (I%s).\nEnd M.\n%s\n' \
+        "$1" "$1" "$(printf ', %s' $2)" 'Print Assumptions M.all_of_them.' >Assumptions.v
+    coq Assumptions | awk -v allowed="$axioms" '
+        BEGIN { split(allowed, names); for (i in names) ok[names[i]] = 1 }
+        NR == 1 && ($0 == "Axioms:" || $0 == "Closed under the global context") { answered = 1; next }
+        !/^[ \t]/ && !($1 in ok) { print }
+        END { if (!answered) print "(no answer from Coq)" }'
+}
+
+for file in $files; do coq "$file" || fail "$file.v does not compile."; done
+listed=$(printf '%s\n' $theorems | sort)
+stated=$(for file in $files; do sed -n 's/^Theorem \([A-Za-z0-9_]*\).*/\1/p' "$file.v"; done | sort)
+[ "$listed" = "$stated" ] || fail "the theorems listed here and those stated in the files differ: $(
+    comm -3 <(echo "$listed") <(echo "$stated") | tr -d '\t' | tr '\n' ' ')"
+found=$(unwanted "$files" "$theorems")
+[ -z "$found" ] || fail "more than the axioms of the classical reals is used: $found"
+for theorem in $theorems; do echo "${theorem%%_*}: proved (Coq)  $theorem"; done
+
+# Each line: what is wrong | the theorem | words of its statement | what they become. All the resulting statements are false.
+refused=0
+while IFS='|' read -r wrong theorem old new; do
+    text=$(<"$(grep -l "^Theorem $theorem " "$here"/*.v)")
+    before=${text%%"Theorem $theorem "*}
+    after=${text#"$before"}
+    statement=${after%%Proof.*}
+    proof=${after#"$statement"}
+    proof=${proof%%Qed.*}
+    case $statement in *"$old"*) ;; *) fail "the statement of $theorem does not hold the words '$old'." ;; esac
+    printf '%s' "$before${after/"$old"/"$new"}" >Planted.v
+    if coq Planted >planted.log 2>&1; then fail "planted falsehood accepted: $theorem, $wrong"; fi
+    # It must be this theorem's own proof that fails, not something before it.
+    first=$(($(printf '%s' "$before$statement" | wc -l) + 1))
+    last=$((first + $(printf '%s' "$proof" | wc -l)))
+    line=$(sed -n 's/^File .*Planted.v", line \([0-9]*\),.*/\1/p' planted.log | head -n 1)
+    [ "${line:-0}" -ge "$first" ] && [ "$line" -le "$last" ] || fail "$theorem, $wrong: $(head -c 400 planted.log)"
+    refused=$((refused + 1))
+done <<'END'
+wrong sign|L1_convex|<= t * LSE xs|>= t * LSE xs
+wrong constant|L2_upper|ln (count xs)|ln (count xs) / 2
+missing log n|L2_upper|maximum xs + ln (count xs)|maximum xs
+false at n = 1|L2_lower_strict|2 <= length xs|1 <= length xs
+wrong sign|L3_lower|minimum xs - ln|minimum xs + ln
+missing log n|L3_lower|minimum xs - ln (count xs)|minimum xs
+wrong constant|L4_lipschitz|sup_distance xs ys|sup_distance xs ys / 2
+missing log d|P1|g x patterns - ln (count patterns)|g x patterns
+wrong sign|P1|g x patterns - ln|g x patterns + ln
+wrong constant|P2_one_sided|Delta patterns|Delta patterns / 2
+missing log d|P2_one_sided|(2 * E_MCHN 2 x patterns - ln (count patterns))|2 * E_MCHN 2 x patterns
+missing log d|P3_repaired|- Delta patterns - ln (count patterns)|- Delta patterns
+wrong strictness|P3_repaired|E_MCHN 2 x patterns <= 0|E_MCHN 2 x patterns < 0
+wrong sign|P3_repaired|- Delta patterns - ln|- Delta patterns + ln
+false at d = 1|P3_repaired|2 <= length patterns|1 <= length patterns
+wrong sign|MM_values|1 - ln 2|ln 2 - 1
+END
+
+# The planted theorem without a proof compiles; what refuses it is the question about its axioms.
+printf 'From Memlm Require Import Definitions.\nFrom Coq Require Import Reals.\nOpen Scope R_scope.\n%s\n%s\n' \
+    'Theorem L2_unproved : forall xs, LSE xs <= maximum xs.' 'Admitted.' >Planted.v
+coq Planted
+found=$(unwanted Planted L2_unproved)
+case $found in Planted.L2_unproved*) refused=$((refused + 1)) ;; *) fail "a theorem without a proof was accepted." ;; esac
+[ "$refused" -eq 17 ] || fail "$refused falsehoods were planted; expected 17."
+echo "$(printf '%s\n' $theorems | wc -l) theorems proved, all $refused planted falsehoods refused, in $SECONDS s ($(
+    coqc --version | sed -n 's/.*version \([0-9.]*\).*/Coq \1/p'))."
