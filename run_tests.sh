@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Lints and tests; arguments go to pytest.   ./run_tests.sh [-k X2]
+# With --proofs, instead, Coq checks the theorems of proofs/.   ./run_tests.sh --proofs
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+if [ "${1:-}" = --proofs ]; then exec "$root/proofs/check.sh"; fi
 source "$root/.ci/environment.sh"
 cd "$root"
 SECONDS=0

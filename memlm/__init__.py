@@ -23,16 +23,26 @@ import importlib
 
 __version__ = "0.1.0"
 __all__ = [
+    "ball",
+    "bounds",
+    "certified",
     "claims",
+    "collapse",
     "corpora",
     "energy",
     "experiments",
     "figures",
     "grammar",
+    "layered",
     "models",
     "notebooks",
     "paths",
+    "publish",
+    "question",
+    "readings",
     "runs",
+    "scaling",
+    "symbolic",
     "train",
 ]
 

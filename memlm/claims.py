@@ -15,7 +15,8 @@ from memlm.paths import CACHE, LEDGER, NOTEBOOKS, RECORDS, ROOT, write_json
 VERDICTS = ("holds", "holds, corrected", "holds under an added assumption", "fails as printed", "not decided")
 EVIDENCE = ("proved", "certified", "measured", "attacked")
 PROFILES = ("smoke", "cpu", "gpu", "paper")
-FIELDS = {"id", "title", "version", "place", "statement", "expected", "notebook", "tests", "decided_from"}
+FIELDS = {"id", "title", "version", "place", "statement", "expected", "notebook", "tests", "decided_from", "coq"}
+OPTIONAL = {"decided_from", "coq"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ def proved(name, passed, generality):
 def certified(name, passed, detail):
     """A statement about exact rationals or balls. ``passed`` is None where the balls overlap and decide nothing."""
     return Check(name, None if passed is None else bool(passed), "certified", detail)
+
+
+def settled(true, false):
+    """True, False or None from two comparisons of balls: of such only a True proves anything, so both sides are asked."""
+    return True if bool(true) else False if bool(false) else None
 
 
 def attacked(name, slack, tries, where=""):
@@ -80,7 +86,8 @@ def measured(name, values, target, tolerance, reason, unit="nats per token"):
 
 @dataclass(frozen=True)
 class Claim:
-    """An entry of the ledger. ``decided_from`` is the smallest profile whose runs are large enough to decide it."""
+    """An entry of the ledger. ``decided_from`` is the smallest profile whose runs are large enough to decide it; ``coq``
+    names theorems of proofs/ that ./run_tests.sh --proofs checks."""
 
     id: str
     title: str
@@ -91,15 +98,16 @@ class Claim:
     notebook: str
     tests: tuple[str, ...]
     decided_from: str = "smoke"
+    coq: tuple[str, ...] = ()
 
 
 @cache
 def _ledger(path, modified):
     claims = {}
     for entry in tomllib.loads(path.read_text())["claim"]:
-        if entry.keys() - FIELDS or FIELDS - {"decided_from"} - entry.keys():
+        if entry.keys() - FIELDS or FIELDS - OPTIONAL - entry.keys():
             raise ValueError(f"claim {entry.get('id')!r} has fields {sorted(entry)}; expected {sorted(FIELDS)}")
-        claim = Claim(**{**entry, "tests": tuple(entry["tests"])})
+        claim = Claim(**{**entry, "tests": tuple(entry["tests"]), "coq": tuple(entry.get("coq", ()))})
         if claim.expected not in VERDICTS or claim.decided_from not in PROFILES or claim.id in claims:
             raise ValueError(f"claim {claim.id!r}: expected verdict, profile or id is unknown or given twice")
         claims[claim.id] = claim
@@ -112,8 +120,9 @@ def ledger(path=LEDGER):
 
 
 def missing(claims=None, notebooks=NOTEBOOKS, root=ROOT):
-    """What a claim promises and the tree does not hold: its notebook, that notebook's record(), its tests. [] if none."""
+    """What a claim promises and the tree lacks: its notebook, that notebook's record(), tests, theorems. [] if nothing."""
     problems = []
+    theorems = "".join(path.read_text() for path in sorted((root / "proofs").glob("*.v")))
     for claim in (claims or ledger()).values():
         notebook = notebooks / f"{claim.notebook}.ipynb"
         cells = json.loads(notebook.read_text())["cells"] if notebook.is_file() else []
@@ -125,6 +134,9 @@ def missing(claims=None, notebooks=NOTEBOOKS, root=ROOT):
             file, _, name = test.partition("::")
             if not (root / file).is_file() or f"def {name}(" not in (root / file).read_text():
                 problems.append(f"{claim.id}: test {test} does not exist")
+        for name in claim.coq:
+            if f"Theorem {name} " not in theorems:
+                problems.append(f"{claim.id}: theorem {name} is not stated in proofs/")
     return problems
 
 
@@ -203,6 +215,7 @@ def table(entries):
     for claim in ledger().values():
         entry = entries.get(claim.id, {"verdict": "not yet recorded", "checks": {}})
         kinds = sorted({check["evidence"] for checks in entry["checks"].values() for check in checks}, key=EVIDENCE.index)
+        kinds += ["proved (Coq)"] * bool(claim.coq)
         row = (claim.id, claim.title, claim.place, f"**{entry['verdict']}**", ", ".join(kinds))
         rows.append("| " + " | ".join(row) + " |")
     return "\n".join(rows)

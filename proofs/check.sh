@@ -7,7 +7,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 fail() { printf '%s\n' "proofs/check.sh: $*" >&2; exit 1; }
 command -v coqc >/dev/null ||
-    fail "coqc was not found; on Debian or Ubuntu 'apt-get install --no-install-recommends coq' installs it (8.16 or later)."
+    fail "coqc was not found; on Debian or Ubuntu 'apt-get install --no-install-recommends coq' installs it (tested with 8.16.1)."
 
 files="Definitions Sums LogSumExp Energies Layers" # in the order in which they build on each other
 theorems="L1_convex L1_flat_along_ones L2_lower L2_lower_strict L2_upper L2_strict_is_false_at_1 L3_lower L3_upper

@@ -54,6 +54,15 @@ def test_an_attack_that_found_nothing_passes_only_if_it_tried():
     assert proved("p", None, "all n").passed is None and certified("c", None, "").passed is None
 
 
+def test_overlapping_balls_settle_nothing():
+    from flint import arb
+
+    wide, one = arb(1, 0.5), arb(1)
+    assert claims.settled(wide > one, wide <= one) is None
+    assert claims.settled(arb(2) > one, arb(2) <= one) is True
+    assert claims.settled(arb(0) > one, arb(0) <= one) is False
+
+
 def test_evidence_has_four_kinds():
     with pytest.raises(ValueError, match="evidence is 'guessed'; expected one of proved, certified, measured, attacked"):
         Check("c", True, "guessed", "")
@@ -90,6 +99,7 @@ def test_a_claim_without_notebook_or_test_is_caught():
         "no notebook": replace(claim, notebook="42_nowhere"),
         "not recorded there": replace(claim, id="P42"),
         "no test": replace(claim, tests=()),
+        "a theorem that is gone": replace(claim, coq=("CV_nothing",)),
         "a test that is gone": replace(claim, tests=("tests/test_energy.py::test_nothing",)),
     }
     for name, entry in planted.items():
