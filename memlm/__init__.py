@@ -4,6 +4,9 @@ Reading order (each module uses only those above it):
 
     paths        where things are, and the one way anything is written
     energy       the energies of the paper, their gradients, their update steps
+    certified    volumes, masses and radii of balls in ball arithmetic
+    ball         the same in floats, in the log domain
+    ball_proofs  checkers for what is stated about balls
     grammar      probabilistic grammars with exact entropy; the Question-Formation language
     corpora      where training lines come from, and what may be in them
     models       the Transformers that are trained
@@ -23,6 +26,9 @@ import importlib
 
 __version__ = "0.1.0"
 __all__ = [
+    "ball",
+    "ball_proofs",
+    "certified",
     "claims",
     "corpora",
     "energy",
