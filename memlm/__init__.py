@@ -4,6 +4,9 @@ Reading order (each module uses only those above it):
 
     paths        where things are, and the one way anything is written
     energy       the energies of the paper, their gradients, their update steps
+    certified    volumes, masses and radii of balls in ball arithmetic
+    ball         the same in floats, in the log domain
+    ball_proofs  checkers for what is stated about balls
     grammar      probabilistic grammars with exact entropy; the Question-Formation language
     corpora      where training lines come from, and what may be in them
     models       the Transformers that are trained
@@ -20,31 +23,10 @@ needs it.
 """
 
 import importlib
+from pathlib import Path
 
 __version__ = "0.1.0"
-__all__ = [
-    "ball",
-    "bounds",
-    "certified",
-    "claims",
-    "collapse",
-    "corpora",
-    "energy",
-    "experiments",
-    "figures",
-    "grammar",
-    "layered",
-    "models",
-    "notebooks",
-    "paths",
-    "publish",
-    "question",
-    "readings",
-    "runs",
-    "scaling",
-    "symbolic",
-    "train",
-]
+__all__ = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
 def __getattr__(name):

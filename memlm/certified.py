@@ -1,0 +1,168 @@
+"""Certified twins of ``ball``: one n and r at a time, as int, float, Fraction or ball, to a python-flint ball.
+
+The ball holds the true value, with about 30 digits. Nothing is shared with the float code: the incomplete gamma function
+is summed here from two series with rigorous remainders, because python-flint's own can return balls of radius 1e104.
+A comparison of balls that is False proves nothing: write both ``a < b`` and ``a >= b`` where either may hold.
+"""
+
+from fractions import Fraction
+from itertools import pairwise
+
+BITS = 160  # working precision: 30 bits go to lgamma of 1e8, the rest is some 39 digits
+
+
+def checked_power(power):
+    """``power``, or a ValueError unless it is 1 or 2."""
+    if power not in (1, 2):
+        raise ValueError(f"power is {power!r}; expected 1 for exp(-|y|) or 2 for exp(-|y|^2)")
+    return power
+
+
+def _exact(value):
+    from flint import arb, fmpq
+
+    return arb(fmpq(value.numerator, value.denominator)) if isinstance(value, int | Fraction) else arb(float(value))
+
+
+def _ball(name, value, least=0):
+    # refused unless it is certainly finite, and > 0 (least = 0) or >= least
+    from flint import arb
+
+    if not isinstance(value, arb):
+        value = _exact(value)
+    if not value.is_finite() or not (value >= least and value > 0):
+        raise ValueError(f"{name} is {value.str(15)}; expected a finite number {f'>= {least}' if least else '> 0'}")
+    return value
+
+
+def _bits():
+    from flint import ctx
+
+    return ctx.workprec(BITS)
+
+
+def certified_stirling_radius(n):
+    """``stirling_radius`` as a ball."""
+    from flint import arb
+
+    with _bits():
+        return (_ball("n", n, 1) / (2 * arb.pi() * arb(1).exp())).sqrt()
+
+
+def certified_log_volume(n, r):
+    """``log_volume`` as a ball."""
+    from flint import arb
+
+    with _bits():
+        n, r = _ball("n", n, 1), _ball("r", r)
+        return n / 2 * arb.pi().log() + n * r.log() - (n / 2 + 1).lgamma()
+
+
+def certified_series(a, x):
+    """sum_k x^k/((a+1)...(a+k)) as a ball, a > 0, x > 0: all terms are positive, a geometric series bounds the tail. [L5]"""
+    from flint import arb
+
+    with _bits():
+        a, x = _ball("a", a), _ball("x", x)
+        term = total = arb(1)
+        k = 0
+        while True:
+            k += 1
+            term = term * x / (a + k)
+            total += term
+            ratio = x / (a + k + 1) if k % 16 == 0 else 1
+            if k % 16 == 0 and ratio < 1 and (tail := term * ratio / (1 - ratio)) < total * 2.0**-BITS:
+                return total + tail.union(0 * tail)
+
+
+def _certified_upper_share(a, x):
+    """Gamma(a, x)/Gamma(a) for x > a, by x^{a-1} e^{-x} (1 + (a-1)/x + (a-1)(a-2)/x^2 + ...), cut before a term is negative.
+
+    After k terms Gamma(s, x) with s = a - k is left, and 0 < Gamma(s, x) <= x^{s-1} e^{-x}/(1 - max(s-1, 0)/x).
+    """
+    from flint import arb
+
+    term, total, s = arb(1), arb(0), a
+    while s > 1 and term > 2.0**-BITS * (1 - (s - 1) / x):
+        total += term
+        s -= 1
+        term = term * s / x
+    rest = term / (1 - (s - 1).nonnegative_part() / x)
+    return ((a - 1) * x.log() - x - a.lgamma()).exp() * (total + rest.union(0 * rest))
+
+
+def certified_log_mass(n, r, power=2):
+    """``log_mass`` as a ball; up to 0.3 s at n = 1e8."""
+    from flint import arb
+
+    with _bits():
+        n, r = _ball("n", n, 1), _ball("r", r)
+        a, x = n / checked_power(power), r if power == 1 else r * r
+        if not x > a + 200:  # 200: beyond it what the cut leaves over is below exp(-200)
+            return certified_log_volume(n, r) - x + certified_series(a, x).log()
+        total = n / 2 * arb.pi().log()
+        if power == 1:
+            total += arb(2).log() + n.lgamma() - (n / 2).lgamma()
+        return total + (-_certified_upper_share(a, x)).log1p()
+
+
+def certified_log_partition(n, r, d, power=2):
+    """``log_partition`` as a ball."""
+    with _bits():
+        return _ball("d", d, 1).log() + certified_log_mass(n, r, power)
+
+
+def certified_unit_volume_radius(n, d=1):
+    """``unit_volume_radius`` as a ball."""
+    from flint import arb
+
+    with _bits():
+        n, d = _ball("n", n, 1), _ball("d", d, 1)
+        return (((n / 2 + 1).lgamma() - d.log()) / n).exp() / arb.pi().sqrt()
+
+
+def certified_unit_mass_radius(n, d=1, power=2):
+    """``unit_mass_radius`` as a ball, by the interval Newton method: an image inside holds the only root."""
+    from flint import arb
+
+    with _bits():
+        n, d = _ball("n", n, 1), _ball("d", d, 1)
+        around = certified_unit_volume_radius(n, d).log().mid()  # below the root, for mass < volume
+        for width in (0,) * 12 + (1e-12, 1e-20):
+            around = arb(around.mid(), width)
+            r = around.exp()
+            slope = n * (certified_log_volume(n, r) - r**power - certified_log_mass(n, r, power)).exp()
+            image = around.mid() - certified_log_partition(n, around.mid().exp(), d, power) / slope
+            if not width:
+                around = image
+                continue
+            if not around.contains(image):
+                raise ArithmeticError(f"no unit-mass radius is certain near {r.str(15)} at n = {n.str(15)}")
+            around = image
+        return around.exp()
+
+
+def certified_line_mass(patterns, radii):
+    """int_Omega exp(-g) as a ball for n = 1, g the nearest squared distance, Omega the union of |x - rho_i| <= r_i. [E13]
+
+    patterns, radii: equally many exact numbers (int, Fraction), radii > 0; balls may overlap and patterns coincide. The
+    line is cut at ball ends and half way between neighbours; on each piece exp(-g) is one Gaussian.
+    """
+    from flint import arb
+
+    if len(patterns) != len(radii) or not patterns:
+        raise ValueError(f"{len(patterns)} patterns and {len(radii)} radii; expected equally many, at least 1")
+    patterns, radii = [Fraction(p) for p in patterns], [Fraction(r) for r in radii]
+    if min(radii) <= 0:
+        raise ValueError(f"radius is {min(radii)}; expected > 0")
+    ordered = sorted(patterns)
+    cuts = {p + sign * r for p, r in zip(patterns, radii, strict=True) for sign in (-1, 1)}
+    cuts = sorted(cuts | {(p + q) / 2 for p, q in pairwise(ordered)})
+    with _bits():
+        total = arb(0)
+        for low, high in pairwise(cuts):
+            middle = (low + high) / 2
+            if any(abs(middle - p) < r for p, r in zip(patterns, radii, strict=True)):
+                nearest = min(patterns, key=lambda p, middle=middle: abs(middle - p))
+                total += _exact(high - nearest).erf() - _exact(low - nearest).erf()
+        return total * arb.pi().sqrt() / 2
