@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from memlm.paths import sha256, write_json
+from memlm.paths import sha256, write_json, writing
 
 FILES = ("model.safetensors", "state.pt")
 
@@ -37,17 +37,16 @@ def save(folder, step, config_hash, weights, state):
 
     weights: {name: tensor}; state: nested dicts and lists of tensors and plain numbers.
     """
-    from safetensors.torch import save_file
+    import safetensors.torch
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{step}"
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, aside / FILES[0])
-    torch.save(state, aside / FILES[1])
-    for name in FILES:
-        _sync(aside / name)
+    with writing(aside / FILES[0]) as file:
+        file.write(safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in weights.items()}))
+    with writing(aside / FILES[1]) as file:
+        torch.save(state, file)
     write_json(aside / "stamp.json", {"step": step, "config": config_hash, "sha256": {n: sha256(aside / n) for n in FILES}})
     final = folder / str(step)
     shutil.rmtree(final, ignore_errors=True)
