@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 
@@ -28,8 +29,10 @@ def _train(options):
         raise ValueError(f"experiment is {options.experiment!r}; expected one of {', '.join(table)}")
     corpus, configs = table[options.experiment](options.profile or _default_profile(), options.seed)
     print(f"lines from source {corpus.source!r}")
-    for run in runs.load_or_train(configs, force=options.force):
-        print(f"{run.id}: train {run.metrics[-1]['train_loss']:.4f}, held out {run.metrics[-1]['dev_loss']:.4f}")
+    trained = runs.load_or_train(configs, force=options.force)
+    if int(os.environ.get("RANK", 0)) == 0:
+        for run in trained:
+            print(f"{run.id}: train {run.metrics[-1]['train_loss']:.4f}, held out {run.metrics[-1]['dev_loss']:.4f}")
 
 
 def _verdicts(options):

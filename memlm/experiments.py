@@ -4,8 +4,8 @@ import tomllib
 from functools import cache
 
 from memlm import corpora
+from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.paths import PROFILES
-from memlm.train import RunConfig
 
 
 @cache
@@ -27,12 +27,14 @@ def question_formation_runs(profile_name, seed=0, from_records=False):
     The corpus comes from the best source that this machine has; the committed records were made on the generator's lines.
     """
     table = profile(profile_name)
-    numbers = {name: value for name, value in table["X2"].items() if name != "n_layer"}
+    numbers = dict(table["X2"])
     source = "generator" if from_records else corpora.available_source(download=table["download"])
-    corpus = corpora.load_question_formation(source, numbers["train_lines"])
-    configs = [
-        RunConfig(experiment="X2", source=source, digest=corpus.digest, n_layer=depth, seed=seed + shift, **numbers)
-        for depth in table["X2"]["n_layer"]
+    corpus = corpora.load_question_formation(source, numbers.pop("train_lines"))
+    data = DataConfig(source, corpus.digest, len(corpus.train))
+    shape = {name: numbers.pop(name) for name in ("d_model", "n_head", "d_ff", "dropout")}
+    fixed = {"accumulate": 1, "schedule": "linear", "weight_decay": 0.0, "adam": (0.9, 0.999, 1e-7), "precision": "float32"}
+    return corpus, [
+        RunConfig("X2", data, ModelConfig("vanilla", depth, context=64, **shape), seed=seed + shift, **fixed, **numbers)
+        for depth in numbers.pop("n_layer")
         for shift in table["seeds"]
     ]
-    return corpus, configs

@@ -33,3 +33,12 @@ class VanillaTransformer(nn.Module):
         x = self.embedding(ids) * math.sqrt(self.embedding.embedding_dim) + self.positions[:length]
         mask = nn.Transformer.generate_square_subsequent_mask(length, device=ids.device)
         return self.head(self.layers(self.dropout(x), mask=mask, is_causal=True)).float()
+
+
+def build(config, vocabulary):
+    """The model of a train.ModelConfig. Raises ValueError for an unknown kind."""
+    if config.kind != "vanilla":
+        raise ValueError(f"kind is {config.kind!r}; expected vanilla")
+    return VanillaTransformer(
+        vocabulary, config.n_layer, config.d_model, config.n_head, config.d_ff, config.dropout, config.context
+    )

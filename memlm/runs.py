@@ -4,12 +4,12 @@ data/cache/runs/<id>/ and data/records/<id>/ hold config.json, metrics.jsonl (on
 where, with which versions and how long, and the hashes of the other two).
 """
 
+import fcntl
 import json
 import os
 import platform
 import shutil
 import subprocess
-import time
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
+from memlm.configs import config_hash
 from memlm.paths import CACHE, RECORDS, ROOT, sha256, source_hash, write_json, writing
 
 RUNS = CACHE / "runs"
@@ -43,12 +44,6 @@ class Run:
         if not points:
             raise KeyError(f"run {self.id} has no metric {name!r}; it has {', '.join(self.metrics[-1])}")
         return tuple(zip(*points, strict=True))
-
-
-def config_hash(config):
-    """Hash of a RunConfig (or of its fields as a dict): the name of its committed record."""
-    fields = config if isinstance(config, dict) else asdict(config)
-    return sha256(json.dumps(fields, sort_keys=True))[:12]
 
 
 def training_code():
@@ -108,50 +103,65 @@ def find_record(config, folder=RECORDS):
     return None
 
 
-def train_here(config, id, code):
-    """Train ``config`` in this process and store it as run ``id`` of the code with hash ``code``.
+def train_here(config, id, code, folder):
+    """Train ``config`` in this process, or go on where a killed run stopped, and store it as folder/<id>, made by ``code``.
 
     One thread on a CPU, so that runs side by side do not share threads and the bits do not depend on how many there are.
+    A second process that starts the same run waits for the first and takes its result.
     """
     import torch
 
-    from memlm import corpora
+    from memlm import batches
     from memlm.train import train
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        torch.set_num_threads(1)
-    corpus = corpora.load_question_formation(config.source, config.train_lines)
-    if corpus.digest != config.digest:
-        raise DamagedRun(f"the corpus has digest {corpus.digest[:12]}; expected {config.digest[:12]}")
-    partial = RUNS / f".{id}.{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    begun = time.perf_counter()
-    with open(partial / "metrics.jsonl", "w") as file:
-        train(config, corpus, lambda metrics: print(json.dumps(metrics), file=file, flush=True), device)
-        os.fsync(file.fileno())
-    write_json(partial / "config.json", asdict(config))
-    stamp = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": _commit(),
-        "sources": code,
-        "device": device_name(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "numpy")},
-        "seconds": round(time.perf_counter() - begun, 1),
-        "sha256": {name: sha256(partial / name) for name in _FILES},
-    }
-    write_json(partial / "stamp.json", {**stamp, "seal": _seal(stamp)})
-    final = RUNS / id
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
-    return read(final)
+    partial, final = folder / f".{id}", folder / id
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f".{id}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if final.is_dir():
+            return read(final)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu":
+            torch.set_num_threads(1)
+        train(config, batches.load(config.data, config.model.context), partial, device)
+        write_json(partial / "config.json", asdict(config))
+        stamp = {
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "commit": _commit(),
+            "sources": code,
+            "device": device_name(),
+            "python": platform.python_version(),
+            "versions": {name: version(name) for name in ("torch", "numpy")},
+            "seconds": json.loads((partial / "metrics.jsonl").read_text().splitlines()[-1])["seconds"],
+            "sha256": {name: sha256(partial / name) for name in _FILES},
+        }
+        write_json(partial / "stamp.json", {**stamp, "seal": _seal(stamp)})
+        os.replace(partial, final)
+        return read(final)
+
+
+def _train_together(todo, code):
+    """Under torchrun: all processes train each run together, and the first one stores it."""
+    import torch
+    import torch.distributed as dist
+
+    from memlm import batches
+    from memlm.train import train
+
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    for id, config in todo.items():
+        if dist.get_rank() == 0:
+            train_here(config, id, code, RUNS)
+        else:
+            device = f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
+            train(config, batches.load(config.data, config.model.context), RUNS / f".{id}", device)
+        dist.barrier()
+    dist.destroy_process_group()
 
 
 def _step(id):
     """The last step that a run under way has reported; 0 before its first report."""
-    lines = [p.read_text().split("\n")[:-1] for p in RUNS.glob(f".{id}.*/metrics.jsonl")]
+    lines = [p.read_text().split("\n")[:-1] for p in RUNS.glob(f".{id}/metrics.jsonl")]
     return max((json.loads(ls[-1])["step"] for ls in lines if ls), default=0)
 
 
@@ -171,8 +181,14 @@ def load_or_train(configs, from_records=False, force=False):
         return found
     # The names are fixed before training begins: the code on the disk may change while it runs.
     code, ids = training_code(), [run_id(config) for config in configs]
-    todo = {id: config for id, config in zip(ids, configs, strict=True) if force or not (RUNS / id).is_dir()}
-    if todo:
+    for id in ids:
+        if force:
+            shutil.rmtree(RUNS / id, ignore_errors=True)
+            shutil.rmtree(RUNS / f".{id}", ignore_errors=True)
+    todo = {id: config for id, config in zip(ids, configs, strict=True) if not (RUNS / id).is_dir()}
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        _train_together(todo, code)
+    elif todo:
         import torch
 
         workers = 1 if torch.cuda.is_available() else min(len(todo), os.cpu_count())
@@ -181,7 +197,7 @@ def load_or_train(configs, from_records=False, force=False):
             ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
             tqdm(total=total, unit="step", desc=f"training {len(todo)} runs", mininterval=1) as bar,
         ):
-            waiting = {id: pool.submit(train_here, config, id, code) for id, config in todo.items()}
+            waiting = {id: pool.submit(train_here, config, id, code, RUNS) for id, config in todo.items()}
             while wait(waiting.values(), timeout=1, return_when=FIRST_EXCEPTION).not_done:
                 if any(future.done() and future.exception() for future in waiting.values()):
                     pool.shutdown(wait=False, cancel_futures=True)

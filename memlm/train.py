@@ -1,42 +1,19 @@
 """One training loop. A run is a ``RunConfig`` and nothing else: no option is read from anywhere but the configuration."""
 
 import json
+import math
+import os
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
+from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 
-from memlm import corpora
-from memlm.models import VanillaTransformer
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that a run depends on. Two runs with equal configurations and code give equal bits on the CPU."""
-
-    experiment: str  # claim id, e.g. X2
-    source: str  # where the lines come from, one of corpora.SOURCES
-    digest: str  # SHA-256 of those lines
-    train_lines: int  # training lines
-    n_layer: int
-    d_model: int
-    n_head: int
-    d_ff: int
-    dropout: float
-    batch_size: int  # lines per step
-    steps: int  # optimiser steps
-    lr: float  # peak of linear warm-up, then linear decay to 0 at the last step
-    warmup_steps: int
-    eval_every: int  # steps between evaluations
-    seed: int  # of weights, batches and dropout
-
-    def __post_init__(self):
-        for name in ("train_lines", "n_layer", "d_model", "n_head", "d_ff", "batch_size", "steps", "eval_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; expected 0 <= dropout < 1")
+from memlm import checkpoints, models
+from memlm.configs import RunConfig, config_hash  # noqa: F401
+from memlm.corpora import IGNORED
 
 
 class Diverged(RuntimeError):
@@ -45,79 +22,160 @@ class Diverged(RuntimeError):
 
 def token_losses(model, inputs, targets):
     """Cross-entropy of every target in nats, 0 at padding. inputs, targets (m, T) int64 -> (m, T) float32."""
-    logits = model(inputs)
-    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=corpora.IGNORED, reduction="none")
+    logits = model(inputs).float()
+    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
     return losses.view_as(targets)
 
 
 @torch.no_grad()
-def evaluate(model, part, batch=500):
-    """Mean losses with dropout off, in nats per predicted token: over all, up to the type token, and after it."""
+def evaluate(model, part, batch=64):
+    """Mean losses with dropout off, in nats per predicted token: over all targets, and over each mask of the part."""
     model.eval()
-    inputs, targets, first_half = part
-    losses = torch.cat([token_losses(model, i, t) for i, t in zip(inputs.split(batch), targets.split(batch), strict=True)])
-    kept = targets != corpora.IGNORED
+    inputs, targets, masks = part
+    pieces = zip(inputs.split(batch), targets.split(batch), strict=True)
+    losses = torch.cat([token_losses(model, x, y).cpu() for x, y in pieces])
+    kept = (targets != IGNORED).cpu()
     model.train()
-    halves = {"loss": kept, "before": first_half, "after": kept & ~first_half}
-    return {name: losses[mask].double().mean().item() for name, mask in halves.items()}
+    everything = {"loss": kept} | {name: kept & mask.cpu() for name, mask in masks.items()}
+    return {name: losses[mask].double().mean().item() for name, mask in everything.items()}
 
 
-def train(config, corpus, write, device="cpu"):
-    """Train, calling ``write(metrics)`` with a dict of plain numbers at step 0, every ``eval_every`` steps and the last.
+class _Run:
+    """What changes while a run goes on, and what a checkpoint therefore holds."""
 
-    train_running is the mean loss of the batches since the last evaluation, dropout as configured: what a paper plots as
-    training loss. train_* and dev_* are losses with dropout off on the first 1,000 training lines and on the dev lines.
-    Returns the model. Raises Diverged with the step.
-    """
-    torch.manual_seed(config.seed)  # weights and dropout
-    batches = torch.Generator().manual_seed(config.seed)
-    model = VanillaTransformer(
-        len(corpus.vocabulary) + 1, config.n_layer, config.d_model, config.n_head, config.d_ff, config.dropout
-    ).to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0, eps=1e-7)
-    inputs, targets, first_half = map(torch.from_numpy, corpora.encode(corpus.train, corpus.vocabulary))
-    lengths = (targets != corpora.IGNORED).sum(1)
-    held = {
-        "train": tuple(part[:1000].to(device) for part in (inputs, targets, first_half)),
-        "dev": tuple(torch.from_numpy(part).to(device) for part in corpora.encode(corpus.dev, corpus.vocabulary)),
-    }
-    begun, running, tokens, order = time.perf_counter(), [], 0, torch.empty(0, dtype=torch.int64)
-
-    def report(step):
-        metrics = {"step": step, "tokens": tokens, "seconds": time.perf_counter() - begun}
-        if running:
-            metrics["train_running"] = torch.stack(running).double().mean().item()
-        for name, part in held.items():
-            metrics |= {f"{name}_{key}": value for key, value in evaluate(model, part).items()}
-        running.clear()
-        write(metrics)
-
-    report(0)
-    for step in range(1, config.steps + 1):
-        rate = min(
-            step / max(config.warmup_steps, 1), (config.steps - step + 1) / max(config.steps - config.warmup_steps, 1)
+    def __init__(self, config, data, device):
+        torch.manual_seed(config.seed)  # weights and dropout
+        self.config, self.device = config, device
+        self.model = models.build(config.model, data.vocabulary).to(device)
+        self.batches = torch.Generator().manual_seed(config.seed)
+        self.order = torch.empty(0, dtype=torch.int64)
+        *betas, eps = config.adam
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=betas, eps=eps, fused=True
         )
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * min(rate, 1.0)
-        while len(order) < config.batch_size:  # a new pass over the lines begins where the last one ended
-            order = torch.cat([order, torch.randperm(len(inputs), generator=batches)])
-        rows, order = order[: config.batch_size], order[config.batch_size :]
-        width = int(lengths[rows].max())
-        x, y = inputs[rows, :width].to(device), targets[rows, :width].to(device)
-        loss = token_losses(model, x, y).sum() / lengths[rows].sum()
-        if not torch.isfinite(loss):
-            raise Diverged(f"training loss is {loss.item()} at step {step}; expected a finite number (lr {config.lr})")
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        running.append(loss.detach())
-        tokens += int(lengths[rows].sum())
-        if step % config.eval_every == 0 or step == config.steps:
-            report(step)
-    return model
+        self.step = self.tokens = 0
+        self.seconds, self.running, self.written = 0.0, [], 0
+
+    def rows(self, count, sequences):
+        """Numbers of the next ``count`` sequences; a new pass over the data begins where the last one ended."""
+        while len(self.order) < count:
+            self.order = torch.cat([self.order, torch.randperm(sequences, generator=self.batches)])
+        taken, self.order = self.order[:count], self.order[count:]
+        return taken
+
+    def save(self, folder):
+        numbers = {name: getattr(self, name) for name in ("step", "tokens", "seconds", "running", "written")}
+        random = {"batches": self.batches.get_state(), "order": self.order, "torch": torch.get_rng_state()}
+        if self.device != "cpu":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        state = {"numbers": numbers, "random": random, "optimiser": self.optimiser.state_dict()}
+        weights = dict(self.model.named_parameters())
+        checkpoints.save(folder, self.step, config_hash(self.config), weights, state)
+
+    def restore(self, folder):
+        """Go on from the newest checkpoint, if there is one."""
+        found = checkpoints.load(folder, config_hash(self.config))
+        if found:
+            _, weights, state = found
+            self.model.load_state_dict(weights, strict=False)
+            self.optimiser.load_state_dict(state["optimiser"])
+            for name, value in state["numbers"].items():
+                setattr(self, name, value)
+            self.batches.set_state(state["random"]["batches"])
+            self.order = state["random"]["order"]
+            torch.set_rng_state(state["random"]["torch"])
+            if self.device != "cpu":
+                torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
 
 
-def read_metrics(path):
-    """The metrics that ``write`` received, from a file with one JSON object a line."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def _step(run, model, batch, rank, world):
+    """One optimiser step on this process's share of a batch. Returns the batch's mean loss, summed over processes."""
+    config = run.config
+    inputs, targets = batch
+    count = (targets != IGNORED).sum()
+    total = torch.zeros((), device=run.device)
+    run.optimiser.zero_grad(set_to_none=True)
+    parts = list(
+        zip(inputs[rank::world].chunk(config.accumulate), targets[rank::world].chunk(config.accumulate), strict=True)
+    )
+    for number, (x, y) in enumerate(parts, 1):
+        x, y = x.to(run.device, non_blocking=True), y.to(run.device, non_blocking=True)
+        wait = model.no_sync() if world > 1 and number < len(parts) else nullcontext()
+        with wait, _autocast(config, run.device):
+            loss = token_losses(model, x, y).sum() / count
+        (loss * world).backward()  # several processes average their gradients, which have to add up
+        total += loss.detach()
+    if world > 1:
+        dist.all_reduce(total)
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    run.optimiser.step()
+    return total
+
+
+def _autocast(config, device):
+    if config.precision == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, getattr(torch, config.precision))
+
+
+def train(config, data, folder, device="cpu"):
+    """Train in ``folder``, or go on from its newest checkpoint: the end is the same to the bit (CPU, float32).
+
+    folder/metrics.jsonl gets a line at step 0, every ``eval_every`` steps and at the last: step, tokens, seconds,
+    train_running (mean loss of the batches since the last line, dropout as configured: what papers plot), and losses with
+    dropout off on parts of the training and held-out data. Under torchrun every process takes its share of each batch and
+    the first one writes. Returns the model. Raises Diverged with the step; the last checkpoint is then kept.
+    """
+    folder = Path(folder)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if config.batch_size % (world * config.accumulate):
+        raise ValueError(
+            f"batch_size is {config.batch_size}; expected a multiple of {world} processes x {config.accumulate}"
+        )
+    run = _Run(config, data, device)
+    run.restore(folder / "checkpoints")
+    model = run.model
+    if rank > 0:
+        torch.manual_seed(config.seed + 10_000 * rank)  # dropout of its own; weights and batches are those of the first
+    if world > 1:
+        model = torch.nn.parallel.DistributedDataParallel(run.model)
+    held = {name: (x.to(device), y.to(device), masks) for name, (x, y, masks) in data.held().items()}
+    path = folder / "metrics.jsonl"
+    if rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab") as file:
+            file.truncate(run.written)  # what a killed run wrote after its last checkpoint is written again
+    before, begun = run.seconds, time.perf_counter()
+
+    def report():
+        run.seconds = before + time.perf_counter() - begun
+        metrics = {"step": run.step, "tokens": run.tokens, "seconds": round(run.seconds, 3)}
+        if run.running:
+            metrics["train_running"] = math.fsum(run.running) / len(run.running)
+        for name, part in held.items():
+            metrics |= {f"{name}_{key}": value for key, value in evaluate(run.model, part).items()}
+        run.running = []
+        with open(path, "ab") as file:
+            file.write((json.dumps(metrics) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+            run.written = file.tell()
+        run.save(folder / "checkpoints")
+
+    if run.step == 0 and run.written == 0 and rank == 0:
+        report()
+    while run.step < config.steps:
+        run.step += 1
+        for group in run.optimiser.param_groups:
+            group["lr"] = config.rate(run.step)
+        batch = data.batch(run.rows(config.batch_size, len(data)))
+        loss = _step(run, model, batch, rank, world).item()
+        if not math.isfinite(loss):
+            raise Diverged(f"training loss is {loss} at step {run.step}; expected a finite number (lr {config.lr})")
+        run.running.append(loss)
+        run.tokens += int((batch[1] != IGNORED).sum())
+        if rank == 0 and (run.step % config.eval_every == 0 or run.step == config.steps):
+            report()
+        elif run.step % config.eval_every == 0:
+            run.running = []
+    return run.model

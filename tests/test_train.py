@@ -1,45 +1,68 @@
 """Training and runs on a tiny model and 300 lines.   ./run_tests.sh tests/test_train.py"""
 
 import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from memlm import corpora, models, runs, train
+from memlm import batches, checkpoints, corpora, models, runs, train
+from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.grammar import question_formation
 
 CORPUS = corpora.load_question_formation("generator", train_lines=2000)
-CONFIG = train.RunConfig(
+DATA = batches.Lines(CORPUS)
+MODEL = ModelConfig("vanilla", n_layer=1, d_model=32, n_head=2, d_ff=32, dropout=0.1, context=64)
+CONFIG = RunConfig(
     experiment="X2",
-    source="generator",
-    digest=CORPUS.digest,
-    train_lines=2000,
-    n_layer=1,
-    d_model=32,
-    n_head=2,
-    d_ff=32,
-    dropout=0.1,
+    data=DataConfig("generator", CORPUS.digest, 2000),
+    model=MODEL,
     batch_size=16,
+    accumulate=1,
     steps=12,
     lr=1e-2,
     warmup_steps=4,
+    schedule="linear",
+    weight_decay=0.0,
+    adam=(0.9, 0.999, 1e-7),
+    precision="float32",
     eval_every=5,
     seed=0,
 )
 
 
-def train_quietly(config):
+def numbers(folder):
+    """The metrics of a run without what depends on the clock."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+@pytest.fixture
+def train_quietly(tmp_path):
+    """train(config) in a folder of its own -> (model, metrics, folder); ``folder`` to go on where another call stopped."""
     torch.set_num_threads(1)
-    seen = []
-    model = train.train(config, CORPUS, seen.append)
-    return model, [{k: v for k, v in m.items() if k != "seconds"} for m in seen]
+
+    def run(config, folder=None, data=DATA):
+        folder = folder or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        model = train.train(config, data, folder)
+        return model, numbers(folder), folder
+
+    return run
 
 
-def test_one_seed_gives_equal_bits_and_two_seeds_do_not():
-    (one, a), (two, b), (_, c) = train_quietly(CONFIG), train_quietly(CONFIG), train_quietly(replace(CONFIG, seed=1))
+def test_one_seed_gives_equal_bits_and_two_seeds_do_not(train_quietly):
+    (one, a, _), (two, b, _) = train_quietly(CONFIG), train_quietly(CONFIG)
+    c = train_quietly(replace(CONFIG, seed=1))[1]
     assert a == b
     assert a != c
     assert all(torch.equal(p, q) for p, q in zip(one.parameters(), two.parameters(), strict=True))
@@ -64,14 +87,16 @@ def test_losses_are_means_over_predicted_tokens_in_nats():
     model = models.VanillaTransformer(69, 1, 32, 2, 32, 0.0)
     for parameter in model.head.parameters():
         torch.nn.init.zeros_(parameter)  # the uniform model
-    part = tuple(map(torch.from_numpy, corpora.encode(CORPUS.dev[:50], CORPUS.vocabulary)))
-    for value in train.evaluate(model, part).values():
+    found = train.evaluate(model, DATA.held()["dev"])
+    assert set(found) == {"loss", "before", "after"}
+    for value in found.values():
         assert value == pytest.approx(np.log(69), abs=1e-6)
 
 
-def test_X2_a_trained_model_beats_the_unigram_and_not_the_source():
-    config = replace(CONFIG, d_model=48, n_head=4, d_ff=48, dropout=0.0, batch_size=32, steps=250, lr=5e-3, eval_every=250)
-    _, metrics = train_quietly(config)
+def test_X2_a_trained_model_beats_the_unigram_and_not_the_source(train_quietly):
+    shape = replace(MODEL, d_model=48, n_head=4, d_ff=48, dropout=0.0)
+    config = replace(CONFIG, model=shape, batch_size=32, steps=250, lr=5e-3, eval_every=250)
+    _, metrics, _ = train_quietly(config)
     counts = Counter(word for line in CORPUS.dev for word in [*line.split(), "\n"])
     n = sum(counts.values())
     unigram = -sum(c / n * np.log(c / n) for c in counts.values())
@@ -80,28 +105,183 @@ def test_X2_a_trained_model_beats_the_unigram_and_not_the_source():
     assert metrics[-1]["dev_loss"] == pytest.approx((metrics[-1]["dev_before"] + metrics[-1]["dev_after"]) / 2, abs=1e-6)
 
 
-def test_divergence_is_named_with_its_step():
+def test_divergence_is_named_with_its_step_and_leaves_the_last_checkpoint(train_quietly, tmp_path):
     with pytest.raises(train.Diverged, match=r"training loss is nan at step \d+; expected a finite number"):
-        train_quietly(replace(CONFIG, lr=float("inf"), warmup_steps=0))
+        train_quietly(replace(CONFIG, lr=1e30, warmup_steps=0, steps=50, eval_every=1), tmp_path / "bad")
+    assert list((tmp_path / "bad" / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize(("field", "value"), [("steps", 0), ("batch_size", -1), ("dropout", 1.0)])
-def test_bad_configurations_are_named(field, value):
-    with pytest.raises(ValueError, match=f"{field} is {value}; expected"):
-        replace(CONFIG, **{field: value})
+def test_accumulation_changes_nothing_but_rounding(train_quietly):
+    still = replace(CONFIG, model=replace(MODEL, dropout=0.0))
+    whole, parts = train_quietly(still)[1], train_quietly(replace(still, accumulate=4))[1]
+    for a, b in zip(whole, parts, strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+
+
+def test_rates_warm_up_and_end_near_zero():
+    for schedule in ("linear", "cosine"):
+        rates = [replace(CONFIG, schedule=schedule).rate(step) for step in range(1, 13)]
+        assert rates[:4] == pytest.approx([0.0025, 0.005, 0.0075, 0.01])
+        assert rates[3] == rates[4] == max(rates) and all(a > b > 0 for a, b in pairwise(rates[4:]))
+
+
+def test_windows_cover_the_file_once_and_predict_the_next_token():
+    tokens = np.arange(101, dtype=np.uint16)
+    windows = batches.Windows(tokens, tokens, 101, context=10)
+    inputs, targets = windows.batch(torch.arange(len(windows)))
+    assert torch.equal(targets, inputs + 1) and torch.equal(inputs.flatten(), torch.arange(100))
+    with pytest.raises(ValueError, match=r"dev has 5 tokens; expected at least context \+ 1 = 11"):
+        batches.Windows(tokens, tokens[:5], 101, context=10)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(train_quietly, tmp_path, monkeypatch):
+    _, whole, complete = train_quietly(CONFIG)
+    real, calls = train._step, []
+
+    def dying(*arguments):
+        calls.append(1)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    for at in (1, 3, 6, 11, 12):
+        calls.clear()
+        monkeypatch.setattr(train, "_step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(CONFIG, DATA, tmp_path / f"cut{at}")
+        monkeypatch.setattr(train, "_step", real)
+        _, metrics, folder = train_quietly(CONFIG, tmp_path / f"cut{at}")
+        assert metrics == whole, at
+        newest = [f / "checkpoints" / "12" / "model.safetensors" for f in (folder, complete)]
+        assert newest[0].read_bytes() == newest[1].read_bytes()
+        assert len(list((folder / "checkpoints").iterdir())) == 2
+
+
+def test_kill_9_at_any_moment_ends_in_the_same_bits(train_quietly, tmp_path):
+    """Processes are killed at moments spread over a run, checkpoint writes included; each is followed by another, until one
+    gets to the end. Three runs, so that at least twenty processes are killed."""
+    begun = time.perf_counter()
+    _, whole, complete = train_quietly(CONFIG)
+    length, killed = time.perf_counter() - begun, 0
+    random = np.random.default_rng(0)
+    for number in range(40):
+        folder = tmp_path / f"killed{number}"
+        for _ in range(100):
+            child = os.fork()
+            if child == 0:
+                try:
+                    train.train(CONFIG, DATA, folder)
+                finally:
+                    os._exit(0 if (folder / "checkpoints" / "12" / "stamp.json").is_file() else 1)
+            time.sleep(random.uniform(0, 0.6 * length))
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            assert not [p for p in folder.glob("checkpoints/[0-9]*") if not (p / "stamp.json").is_file()]
+            if status == 0:
+                break
+            assert os.WIFSIGNALED(status), status
+            killed += 1
+        assert numbers(folder) == whole
+        newest = [f / "checkpoints" / "12" / "model.safetensors" for f in (folder, complete)]
+        assert newest[0].read_bytes() == newest[1].read_bytes()
+        if killed >= 20:
+            break
+    assert killed >= 20
+
+
+def test_a_full_disk_loses_nothing_that_was_written(train_quietly, tmp_path):
+    """A file may not grow beyond 20 kB, as on a disk that fills up: the run fails, and goes on when there is room."""
+    _, whole, _ = train_quietly(CONFIG)
+    folder = tmp_path / "full"
+    child = os.fork()
+    if child == 0:
+        real = checkpoints.save
+
+        def fills_up(where, step, *rest):
+            if step == 10:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+            real(where, step, *rest)
+
+        checkpoints.save = fills_up
+        try:
+            train.train(CONFIG, DATA, folder)
+            os._exit(0)
+        except OSError:
+            os._exit(28)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 28
+    assert {p.name for p in (folder / "checkpoints").glob("[0-9]*")} == {"0", "5"}
+    assert train_quietly(CONFIG, folder)[1] == whole
+
+
+def test_two_processes_that_start_the_same_run_share_it(tmp_path):
+    id, code = runs.run_id(CONFIG), runs.training_code()
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                runs.train_here(CONFIG, id, code, tmp_path)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    assert [m["step"] for m in runs.read(tmp_path / id).metrics] == [0, 5, 10, 12]
+    assert [p.name for p in tmp_path.glob("[!.]*")] == [id]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.pt", "stamp.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_damaged_checkpoints_are_refused(train_quietly, name, damage):
+    _, _, folder = train_quietly(CONFIG)
+    path = folder / "checkpoints" / "12" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    if damage == "flip":
+        path.write_bytes(data)
+    elif damage == "truncate":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        path.unlink()
+    with pytest.raises(checkpoints.DamagedCheckpoint, match="checkpoint 12"):
+        train.train(CONFIG, DATA, folder)
+
+
+def test_a_foreign_checkpoint_is_refused(train_quietly):
+    _, _, folder = train_quietly(CONFIG)
+    with pytest.raises(checkpoints.DamagedCheckpoint, match=r"is of configuration \w+, not \w+"):
+        train.train(replace(CONFIG, seed=1), DATA, folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(steps=0), "steps is 0; expected at least 1"),
+        (dict(batch_size=-1), "batch_size is -1; expected"),
+        (dict(accumulate=3), "accumulate is 3; expected a divisor of batch_size = 16"),
+        (dict(schedule="step"), "schedule is 'step'; expected linear or cosine"),
+        (dict(precision="int8"), "precision is 'int8'; expected float32 or bfloat16"),
+    ],
+)
+def test_bad_configurations_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **change)
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(runs, "RECORDS", tmp_path / "records")
-    run = runs.train_here(CONFIG, runs.run_id(CONFIG), runs.training_code())
+    run = runs.train_here(CONFIG, runs.run_id(CONFIG), runs.training_code(), tmp_path / "runs")
     return tmp_path, run
 
 
 def test_a_finished_run_is_read_and_not_trained_again(store, monkeypatch):
     folder, run = store
-    assert [p.name for p in (folder / "runs").iterdir()] == [run.id]
+    assert [p.name for p in (folder / "runs").glob("[!.]*")] == [run.id]
     monkeypatch.setattr(runs, "train_here", None)
     assert runs.load_or_train([CONFIG]) == [run]
     assert run.stamp["device"] and run.stamp["versions"]["torch"] == torch.__version__
@@ -143,6 +323,36 @@ def test_damaged_runs_are_refused(store, name, damage):
 def test_runs_side_by_side_in_other_processes_give_the_same_bits_as_one_here(store, capfd):
     _, run = store
     (again,) = runs.load_or_train([CONFIG], force=True)
+    assert again.stamp["seal"] != run.stamp["seal"]  # it was trained again
     clean = [[{k: v for k, v in m.items() if k != "seconds"} for m in r.metrics] for r in (run, again)]
     assert clean[0] == clean[1]
     assert json.dumps(run.config) == json.dumps(again.config)
+
+
+TOGETHER = """
+import os, sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import torch
+import torch.distributed as dist
+from test_train import CONFIG, DATA, MODEL
+from memlm import train
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+train.train(replace(CONFIG, model=replace(MODEL, dropout=0.0)), DATA, Path({folder!r}))
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_give_the_loss_curve_of_one(train_quietly, tmp_path):
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "two")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    alone = train_quietly(replace(CONFIG, model=replace(MODEL, dropout=0.0)))[1]
+    together = numbers(tmp_path / "two")
+    assert len(alone) == len(together) == 4
+    for a, b in zip(alone, together, strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
