@@ -34,11 +34,40 @@ def identical(a, b=0):
     return sp.expand(numerator) == 0
 
 
+def _above_zero(e):
+    """Whether e > 0 follows from its form. SymPy's own is_positive puts numbers in, and 1.14 has wrong signs that way:
+    it takes log(1 + exp(-1000)) < exp(-1000)/2 for true."""
+    if e.is_Rational:
+        return bool(e > 0)
+    if e.is_Symbol or e.is_NumberSymbol:
+        return e.is_positive is True
+    if e.is_Add:
+        return all(map(_at_least_zero, e.args)) and any(map(_above_zero, e.args))
+    if e.is_Mul:
+        return all(map(_above_zero, e.args))
+    if isinstance(e, sp.exp):
+        return e.args[0].is_real is True
+    if isinstance(e, sp.log):
+        return e.args[0].is_Rational and bool(e.args[0] > 1)
+    return e.is_Pow and _above_zero(e.base) and e.exp.is_real is True
+
+
+def _at_least_zero(e):
+    if e == 0 or _above_zero(e):
+        return True
+    if e.is_Add or e.is_Mul:
+        return all(map(_at_least_zero, e.args))
+    if e.is_Pow:
+        even = e.exp.is_Integer and e.exp % 2 == 0 and e.base.is_real
+        return bool(e.exp.is_Rational and e.exp > 0 and (even or _at_least_zero(e.base)))
+    return e.is_Symbol and e.is_nonnegative is True
+
+
 def _terms(expression, generators):
     """[(exponents, coefficient)] of a polynomial in the generators, or None if it is none."""
     for generator in generators:
-        if not generator.is_nonnegative:
-            raise ValueError(f"generator {generator} is not declared >= 0; expected nonnegative=True or positive=True")
+        if not _at_least_zero(generator):
+            raise ValueError(f"generator {generator} is not known to be >= 0; expected a symbol declared so or exp(real)")
     try:
         return sp.Poly(sp.expand(expression), *generators).terms() if generators else [((), sp.expand(expression))]
     except sp.PolynomialError:
@@ -48,11 +77,11 @@ def _terms(expression, generators):
 def nonnegative(expression, generators):
     """Whether ``expression`` is a polynomial in the generators with coefficients >= 0, and hence >= 0.
 
-    generators: symbols or exponentials that SymPy knows to be >= 0 (ValueError otherwise). Coefficients may be numbers or
-    anything else that SymPy knows to be >= 0, such as products of symbols declared so. False: no certificate found.
+    generators: symbols declared >= 0, or exponentials of real expressions (ValueError otherwise). Coefficients: numbers >= 0,
+    and sums, products and powers of them and of symbols declared >= 0. False: no certificate found.
     """
     terms = _terms(expression, generators)
-    return terms is not None and all(coefficient.is_nonnegative is True for _, coefficient in terms)
+    return terms is not None and all(_at_least_zero(coefficient) for _, coefficient in terms)
 
 
 def positive(expression, generators, at_least_one=()):
@@ -62,9 +91,9 @@ def positive(expression, generators, at_least_one=()):
     """
     if not nonnegative(expression, generators):
         return False
-    terms = [(powers, c) for powers, c in _terms(expression, generators) if c.is_positive]
+    terms = [(powers, c) for powers, c in _terms(expression, generators) if _above_zero(c)]
     supports = [{g for g, power in zip(generators, powers, strict=True) if power} for powers, _ in terms]
-    return all(any(all(g.is_positive or g == one for g in s) for s in supports) for one in at_least_one or [None])
+    return all(any(all(_above_zero(g) or g == one for g in s) for s in supports) for one in at_least_one or [None])
 
 
 def induction(difference, base, terms, where=None):
@@ -190,5 +219,5 @@ def decide(statement, assumptions=()):
 
 
 def counterexample(statement, assumptions=()):
-    """{symbol: exact number} where the assumptions hold and the statement fails, as SymPy confirms; None if none is found."""
+    """{symbol: exact number} where the assumptions hold and the statement fails, as SymPy confirms; else None."""
     return _refute(statement, assumptions)[1]
