@@ -113,6 +113,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         options.function(options)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit("interrupted; what was finished is kept")
     except (ValueError, RuntimeError, LookupError, OSError) as error:

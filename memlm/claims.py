@@ -6,6 +6,7 @@
 
 import json
 import math
+import re
 import tomllib
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -209,10 +210,17 @@ def recorded(profile=None):
     return {entry["id"]: entry for entry in entries}
 
 
+def _place(claim):
+    """Sorts as a reader looks things up: the paper's numbered statements, its remarks, then the suite's own."""
+    letters, digits = re.match(r"([A-Z]+)(\d*)", claim.id).groups()
+    order = ("L", "P", "E", "A", "T", "F", "X", "SM", "CV", "MM", "RAD", "S")
+    return order.index(letters) if letters in order else len(order), int(digits or 0)
+
+
 def table(entries):
     """Markdown table of the ledger with the verdicts in ``entries`` and the kinds of evidence behind them."""
     rows = ["| claim | what it says | place | verdict | evidence |", "| --- | --- | --- | --- | --- |"]
-    for claim in ledger().values():
+    for claim in sorted(ledger().values(), key=_place):
         entry = entries.get(claim.id, {"verdict": "not yet recorded", "checks": {}})
         kinds = sorted({check["evidence"] for checks in entry["checks"].values() for check in checks}, key=EVIDENCE.index)
         kinds += ["proved (Coq)"] * bool(claim.coq)
