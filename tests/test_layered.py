@@ -10,15 +10,12 @@ import pytest
 import sympy as sp
 import torch
 
-from memlm import descent, energy, layered, symbolic
-from memlm.descent import ROUNDING, attention, nearest_layer_margin, relative, search, visit
+from memlm import descent, energy, layered, planted, symbolic
+from memlm.descent import ROUNDING, attention, nearest_layer_margin, search
 from memlm.layered import bookkeeping, layer_energies, log_shares, nearest_energy, own_energy, shift, stack_energy
 
 ZERO, TWO = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), 2.0, dtype=torch.float64)
-# n, layers, patterns a layer, spread: the smallest cases that tell a statement from its neighbours
-SHAPES = ((1, 1, 1, 1.0), (1, 1, 2, 0.3), (1, 2, 1, 1.0), (1, 4, 1, 0.3), (2, 2, 2, 1.0), (2, 4, 1, 1.0), (5, 4, 2, 0.3))
 TRIES = 2_000
-REFUTED = -1e-9  # three digits above ROUNDING: nothing that rounding could do is taken for a refutation
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -137,68 +134,8 @@ def test_bad_input_is_named(call, message):
 # --- statements and their planted neighbours -------------------------------------------------------------------------
 
 
-def steps(x, groups, delta=1.0):
-    """path, its bookkeeping, and log p_t(x) of the visited layer before each step."""
-    path, index = visit(x, groups, delta), torch.arange(len(groups))
-    return path, bookkeeping(path, groups), log_shares(path[:-1], groups)[index, ..., index]
-
-
-def drop(x, groups, factor):
-    """E(x) - E(x+) - factor |x+ - x|^2 for the mean-shift step."""
-    patterns, after = union(groups), shift(x, union(groups))
-    return own_energy(x, patterns) - own_energy(after, patterns) - factor * sq(after - x)
-
-
-def attention_drop(x, groups, factor, beta=1.0):
-    before, after = attention(x, union(groups), beta)
-    return before - attention(after, union(groups), beta)[0] - factor * sq(after - x)
-
-
-def depth(x, groups, lost=0.0, count=3, layers=3, worst=False):
-    patterns = union(groups)
-    moved = descent.squared_steps(x, patterns, count)
-    bound = (nearest_energy(x, patterns) + (1 - lost) * math.log(patterns.shape[-2])) / layers
-    return bound - (moved.amax(-1) if worst else moved.amin(-1))
-
-
-def off(value, target):
-    return ROUNDING - relative((value - target).abs(), target)
-
-
-def visit_nearest(x, groups):
-    """A descent by g_t of the layer that is nearest, which then does not raise E_global?"""
-    energies = layer_energies(x, groups)
-    t = energies.argmin(-1)
-    after = torch.stack([layered.nearest_step(x, group, 1.0) for group in groups])
-    y = after.gather(0, t[None, :, None].expand(1, *x.shape))[0]
-    return stack_energy(x, groups) - stack_energy(y, groups)
-
-
-def weighted(x, groups, weights):
-    y = layered.nearest_step(x, groups[-1], 1.0)
-    return (
-        stack_energy(x, groups)
-        + (weights(x, y) * (layer_energies(y, groups) - layer_energies(x, groups))).sum(-1)
-        - (stack_energy(y, groups))
-    )
-
-
-def one_layer(groups):
-    return torch.nn.functional.one_hot(torch.tensor(len(groups) - 1), len(groups)).double()
-
-
-def c(x, groups, t=None):
-    """c_t(x) = log l + log p_t(x) for layer t, or for the layer of least energy."""
-    shares = log_shares(x, groups)
-    return math.log(len(groups)) + (shares.amax(-1) if t is None else shares[..., t])
-
-
-def nearer(x, groups, step, gain=0.0):
-    return nearest_energy(x, groups[0]) - gain - nearest_energy(step(x, groups[0], 0.5), groups[0])
-
-
 TRUE = {
-    "E6": lambda x, g: nearer(x, g, layered.nearest_step),
+    "E6": lambda x, g: planted.nearer(x, g, layered.nearest_step),
     "E8": descent.bounds_margin,
     "S40": descent.mean_shift_margin,
     "S41": descent.attention_margin,
@@ -209,75 +146,6 @@ TRUE = {
     "S47": descent.surrogate_margin,
     "S48": nearest_layer_margin,
 }
-PLANTED = {
-    "E6": {
-        "the printed step": lambda x, g: nearer(x, g, layered.printed_step),
-        "the square falls by delta": lambda x, g: nearer(x, g, layered.nearest_step, gain=0.5),
-        "nearer to the patterns of every layer": lambda x, g: (
-            layer_energies(x, g) - layer_energies(layered.nearest_step(x, g[0], 0.5), g)
-        ).amin(-1),
-    },
-    "E8": {
-        "log l halved": lambda x, g: stack_energy(x, g) - layer_energies(x, g).amin(-1) + math.log(len(g)) / 2,
-        "log l lost, true at l = 1": lambda x, g: stack_energy(x, g) - layer_energies(x, g).amin(-1),
-        "mean for min": lambda x, g: stack_energy(x, g) - layer_energies(x, g).mean(-1) + math.log(len(g)),
-        "least energy lowered by 1/1000": lambda x, g: layer_energies(x, g).amin(-1) - 1e-3 - stack_energy(x, g),
-    },
-    "MM": {
-        "every step lowers E_global, true at l = 1": lambda x, g: -steps(x, g)[1].rise.amax(0),
-        "small steps do": lambda x, g: -steps(x, g, 0.05)[1].rise.amax(0),
-        "a step of the nearest layer does": visit_nearest,
-        "a whole pass does": lambda x, g: -steps(x, g)[1].rise.sum(0),
-    },
-    "S40": {
-        "factor 2": lambda x, g: drop(x, g, 2.0),
-        "factor 1.001": lambda x, g: drop(x, g, 1.001),
-        "equality, true at d = 1": lambda x, g: ROUNDING - drop(x, g, 1.0).abs(),
-        "the attention step": lambda x, g: own_energy(x, union(g)) - own_energy(attention(x, union(g), 2.0)[1], union(g)),
-    },
-    "S41": {
-        "factor 1": lambda x, g: attention_drop(x, g, 1.0),
-        "factor 0.501": lambda x, g: attention_drop(x, g, 0.501),
-        "factor beta/2": lambda x, g: attention_drop(x, g, 1.0, beta=2.0),
-        "equality, true at d = 1": lambda x, g: ROUNDING - attention_drop(x, g, 0.5).abs(),
-    },
-    "S42": {
-        "log d lost, true at d = 1": lambda x, g: depth(x, g, lost=1.0),
-        "one layer more than there are": lambda x, g: depth(x, g, count=1, layers=2),
-        "the largest step": lambda x, g: depth(x, g, worst=True),
-    },
-    "S43": {
-        "log l too high, true at l = 1": lambda x, g: off(
-            stack_energy(x, g, own_energy) + math.log(len(g)), own_energy(x, union(g))
-        ),
-        "least energy": lambda x, g: off(layer_energies(x, g, own_energy).amin(-1), own_energy(x, union(g))),
-        "g_t for E_t, true at one pattern a layer": lambda x, g: off(stack_energy(x, g), own_energy(x, union(g))),
-    },
-    "S45": {
-        "sign of the share": lambda x, g: (ROUNDING - (lambda b: (b.rise - b.own + b.share).abs())(steps(x, g)[1])).amin(0),
-        "share lost, true at l = 1": lambda x, g: (ROUNDING - (lambda b: (b.rise - b.own).abs())(steps(x, g)[1])).amin(0),
-        "own lost": lambda x, g: (ROUNDING - (lambda b: (b.rise - b.share).abs())(steps(x, g)[1])).amin(0),
-    },
-    "S46": {
-        "E_global rises by at most what E_t falls": lambda x, g: (lambda p, b, q: -b.own - b.rise)(*steps(x, g)).amin(0),
-        "a layer with p_t >= 1/2 is safe": lambda x, g: (
-            lambda p, b, q: torch.where(q >= -math.log(2), -b.rise, 0)
-        )(*steps(x, g)).amin(0),
-        "a fall of E_t by half of -log p_t is enough": lambda x, g: (
-            lambda p, b, q: torch.where(-b.own >= -q / 2, -b.rise, 0)
-        )(*steps(x, g)).amin(0),
-    },
-    "S47": {
-        "equal weights, true at l = 1": lambda x, g: weighted(x, g, lambda x, y: torch.tensor(1.0 / len(g))),
-        "weights of the new state": lambda x, g: weighted(x, g, lambda x, y: log_shares(y, g).exp()),
-        "the visited layer alone (MM)": lambda x, g: weighted(x, g, lambda x, y: one_layer(g)),
-    },
-    "S48": {
-        "one fixed layer (E10), true at l = 1": lambda x, g: c(x, g, t=0),
-        "c = 0, true at l = 1": lambda x, g: ROUNDING - c(x, g).abs(),
-        "c up to half of log l": lambda x, g: math.log(len(g)) / 2 - c(x, g),
-    },
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("claim", TRUE)
@@ -286,17 +154,16 @@ def test_true_statements_survive_the_search(claim):
     assert found.tries >= TRIES and found.slack >= -ROUNDING, found
 
 
-@pytest.mark.parametrize("claim", PLANTED)
+@pytest.mark.parametrize("claim", planted.STACKS)
 def test_planted_near_misses_are_refuted_by_the_same_search(claim):
-    planted = PLANTED[claim]
-    refused = sum(search(margin, TRIES, seed=0, shapes=SHAPES).slack < REFUTED for margin in planted.values())
-    assert refused == len(planted) >= 3
+    refused, count = planted.refused(claim, TRIES)
+    assert refused == count >= 3
 
 
 def test_the_search_is_reproducible_and_its_place_shows_the_violation():
-    first, second = (search(PLANTED["S40"]["factor 2"], 500, seed=3, shapes=SHAPES[:4]) for _ in range(2))
+    first, second = (search(planted.STACKS["S40"]["factor 2"], 500, seed=3, shapes=planted.SHAPES[:4]) for _ in range(2))
     assert first.slack == second.slack and torch.equal(first.x, second.x)
-    assert PLANTED["S40"]["factor 2"](first.x, first.groups).item() == pytest.approx(first.slack, abs=1e-12)
+    assert planted.STACKS["S40"]["factor 2"](first.x, first.groups).item() == pytest.approx(first.slack, abs=1e-12)
 
 
 def test_MM_the_minimal_stack_rises_from_minus_log_1_plus_exp_minus_4_to_1_minus_log_2():
@@ -317,15 +184,15 @@ X, R = sp.symbols("x r", positive=True)
 def test_E5_the_normaliser_on_disjoint_balls_of_the_line_and_wrong_ones():
     d = 3
     exact = d * sp.integrate(sp.exp(-(X**2)), (X, -R, R))
-    planted = {
+    wrongs = {
         "d lost, true at d = 1": sp.sqrt(sp.pi) * sp.erf(R),
         "without the square": 2 * d * (1 - sp.exp(-R)),
         "volume": 2 * d * R,
         "whole line": d * sp.sqrt(sp.pi),
     }
     assert symbolic.identical(exact, d * sp.sqrt(sp.pi) * sp.erf(R))
-    refused = sum(not symbolic.identical(exact, wrong) for wrong in planted.values())
-    assert refused == len(planted) >= 3
+    refused = sum(not symbolic.identical(exact, wrong) for wrong in wrongs.values())
+    assert refused == len(wrongs) >= 3
 
 
 def midpoint_excess(f, n=1):
@@ -350,11 +217,11 @@ def test_E7_the_printed_stack_is_not_convex_and_convex_ones_are_not_accused():
 def test_E7_the_sign_of_the_definition():
     states = torch.linspace(-2, 4, 13, dtype=torch.float64)[:, None]
     y = layer_energies(states, [ZERO, TWO])
-    planted = (energy.log_sum_exp(y), energy.log_sum_exp(-y), -energy.log_sum_exp(y), y.mean(-1) - math.log(2), y.amin(-1))
+    wrongs = (energy.log_sum_exp(y), energy.log_sum_exp(-y), -energy.log_sum_exp(y), y.mean(-1) - math.log(2), y.amin(-1))
     value = stack_energy(states, [ZERO, TWO])
     assert value[4].item() == pytest.approx(-math.log(1 + math.exp(-4)), abs=1e-15)  # at the state 0
-    refused = sum((value - wrong).abs().max().item() > 0.1 for wrong in planted)
-    assert refused == len(planted) >= 3
+    refused = sum((value - wrong).abs().max().item() > 0.1 for wrong in wrongs)
+    assert refused == len(wrongs) >= 3
 
 
 def literal_loss(r, sign=1):
@@ -367,14 +234,14 @@ def test_E9_the_printed_density_is_worse_than_the_uniform_law():
     radii = [mpmath.mpf(r) / 10 for r in (1, 5, 10, 30)]
     holds = [literal_loss(r) - mpmath.log(2 * r) for r in radii]
     assert min(holds) > 0
-    planted = {
+    wrongs = {
         "right sign": [literal_loss(r, sign=-1) - mpmath.log(2 * r) for r in radii],
         "at least 1": [literal_loss(r) - 1 for r in radii],
         "at most the uniform law": [-value for value in holds],
         "at least log volume + 1": [value - 1 for value in holds],
     }
-    refused = sum(min(margins) < 0 for margins in planted.values())
-    assert refused == len(planted) >= 3
+    refused = sum(min(margins) < 0 for margins in wrongs.values())
+    assert refused == len(wrongs) >= 3
 
 
 def test_E10_no_layer_serves_all_patterns_of_a_pair():
@@ -387,8 +254,8 @@ def test_E10_no_layer_serves_all_patterns_of_a_pair():
     assert (math.log(2) + log_shares(patterns, [patterns, patterns])).amin().item() >= -ROUNDING
     assert log_shares(patterns, [patterns]).amin().item() == 0.0
     assert (math.log(4) + log_shares(patterns, [ZERO, one])).amin().item() > 0
-    refused = sum(search(PLANTED["S48"][name], TRIES, 0, shapes=SHAPES).slack < REFUTED for name in PLANTED["S48"])
-    assert refused == len(PLANTED["S48"]) >= 3
+    refused, count = planted.refused("S48")
+    assert refused == count >= 3
 
 
 @pytest.fixture(scope="module")
@@ -396,36 +263,12 @@ def trials():
     return descent.storage_trials(0, radii=(0.05, 0.5, 2.0))
 
 
-def log_crowd(s, r, d, factor, exponent):
-    return (d - 1).log() + s.log() + factor.log() - exponent
-
-
-def first(s, r):
-    return s - (r + (r.square() + 4).sqrt()) / 2
-
-
-CONDITIONS = {
-    "disjoint balls (A3)": lambda s, r, d: s > 2 * r,
-    "two minima, s^2 > 2": lambda s, r, d: s > 2**0.5,
-    "d - 1 lost, true at d = 2": lambda s, r, d: (
-        (first(s, r) > 0) & (log_crowd(s, r, d * 0 + 2, torch.maximum(1 / r, 2 * s), s * (s - 2 * r)) < 0)
-    ),
-    "two neighbours, as on the line": lambda s, r, d: (
-        (first(s, r) > 0) & (log_crowd(s, r, d.clamp_max(3), torch.maximum(1 / r, 2 * s), s * (s - 2 * r)) < 0)
-    ),
-    "exponent s^2": lambda s, r, d: (first(s, r) > 0) & (log_crowd(s, r, d, torch.maximum(1 / r, 2 * s), s * s) < 0),
-    "no first half": lambda s, r, d: log_crowd(s, r, d, torch.maximum(1 / r, 2 * s), s * (s - 2 * r)) < 0,
-    "contraction only": lambda s, r, d: (first(s, r) > 0) & (log_crowd(s, r, d, 2 * s, s * (s - 2 * r)) < 0),
-    "self-map only": lambda s, r, d: (first(s, r) > 0) & (log_crowd(s, r, d, 1 / r, s * (s - 2 * r)) < 0),
-}
-
-
 def test_S44_the_margin_condition_survives_the_trials_and_its_planted_neighbours_do_not(trials):
     s, r, d, slack = trials.T
     met = layered.storage_margin(s, r, d) > 0
     assert met.sum() >= 60 and slack[met].min() > 0
-    refused = sum(slack[condition(s, r, d)].min().item() < 0 for condition in CONDITIONS.values())
-    assert refused == len(CONDITIONS) >= 3
+    refused, count = planted.storage_refused(trials)
+    assert refused == count >= 3
 
 
 def test_S44_what_is_promised_is_kept_by_retrieval():
@@ -457,3 +300,42 @@ def test_S44_least_separation_is_where_the_condition_begins():
         s = descent.least_separation(r, d)
         assert layered.storage_margin(s, r, d) > 0 >= layered.storage_margin(s * (1 - 1e-9), r, d)
         assert s > 2 * r  # it implies that the balls are disjoint
+
+
+# --- proofs ----------------------------------------------------------------------------------------------------------
+
+
+def test_S40_S41_the_value_of_the_surrogate_by_machine_and_wrong_values():
+    x, y, m = sp.symbols("x y m", real=True)
+    mean_shift = ((y**2 - x**2) - 2 * (y - x) * m).subs(y, m)
+    attention = (-m * (y - x) + (y**2 - x**2) / 2).subs(y, m)
+    assert symbolic.identical(mean_shift, -((m - x) ** 2)) and symbolic.identical(attention, -((m - x) ** 2) / 2)
+    wrongs = {"factor 2": 2, "factor 1/2": sp.Rational(1, 2), "sign": -1, "none": 0}
+    refused = sum(not symbolic.identical(mean_shift, -factor * (m - x) ** 2) for factor in wrongs.values())
+    assert refused == len(wrongs) >= 3
+    assert not symbolic.identical(attention, -((m - x) ** 2))
+
+
+def test_S44_the_algebra_by_machine_and_wrong_thresholds():
+    u, r = sp.symbols("u r", positive=True)
+    beyond = u**2 - r * u - 1 >= 0  # u >= (r + sqrt(r^2 + 4))/2
+    assert symbolic.decide(2 * u**2 - 2 * r * u - 1 > 0, [beyond]) is True
+    assert symbolic.decide(2 * u**2 > 1, [beyond]) is True
+    wrongs = {
+        "threshold of the first term for the second": (u**2 - r * u - 1 >= 0, 2 * u**2 - 2 * r * u - 1 >= 0),
+        "u > r": (u**2 - r * u - 1 >= 0, u >= r),
+        "disjoint without the second half": (u > 2 * r, beyond),
+        "u > 2r": (u**2 - r * u - 1 >= 0, u > 2 * r),
+    }
+    refused = sum(symbolic.decide(statement, [given]) is False for statement, given in wrongs.values())
+    assert refused == len(wrongs) >= 3
+
+
+def test_S42_E8_inductions_by_machine_and_wrong_ones():
+    S, M, L, a = sp.symbols("S M L a", positive=True)
+    u = sp.symbols("u", nonnegative=True)
+    first, more, where = {S: M, L: 1}, {S: a, L: 1}, {M: a + u}
+    assert symbolic.nonnegative_for_every_n(L * M - S, [M, a, u], first, more, where)
+    wrongs = {"half": L * M / 2 - S, "reversed": S - L * M, "log l lost": M - S, "one less": (L - 1) * M - S}
+    refused = sum(not symbolic.nonnegative_for_every_n(w, [M, a, u], first, more, where) for w in wrongs.values())
+    assert refused == len(wrongs) >= 3
