@@ -1,0 +1,209 @@
+"""A stack of layers that each store their own patterns: equations (5) to (10) of the paper, run as they stand and repaired.
+
+x is (..., n); groups is a list of l tensors (..., d_t, n), the patterns of each layer, whose leading axes broadcast with
+those of x: one call runs one stack from many states, or many stacks at once. Energies are in nats.
+"""
+
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+
+from memlm.energy import _positive, _sq_distances, log_sum_exp
+
+
+def checked_groups(groups):
+    """The patterns of every layer as float64 tensors. ValueError unless they are finite, non-empty and disjoint."""
+    groups = [torch.as_tensor(group, dtype=torch.float64) for group in groups]
+    if not groups:
+        raise ValueError("groups holds 0 layers; expected at least 1")
+    for t, group in enumerate(groups):
+        if group.ndim < 2 or 0 in group.shape:
+            raise ValueError(f"group {t} has shape {tuple(group.shape)}; expected (..., d, n) with d >= 1 and n >= 1")
+        if group.shape[-1] != groups[0].shape[-1]:
+            raise ValueError(f"group {t} has patterns in {group.shape[-1]} dimensions; expected {groups[0].shape[-1]}")
+        if not torch.isfinite(group).all():
+            raise ValueError(f"group {t} holds {group[~torch.isfinite(group)][0].item()}; expected finite numbers")
+    for (s, one), (t, two) in combinations(enumerate(groups), 2):
+        shared = (one.unsqueeze(-2) == two.unsqueeze(-3)).all(-1).nonzero()
+        if len(shared):
+            pattern = one[tuple(shared[0][:-1])].tolist()
+            raise ValueError(f"groups {s} and {t} both hold the pattern {pattern}; expected groups without a common pattern")
+    return groups
+
+
+def nearest_energy(x, group):
+    """g_t(x) = min over the layer's patterns of |x - rho|^2, the energy that (6) needs. [E6] (..., n) -> (...)."""
+    return _sq_distances(x, group).amin(-1)
+
+
+def own_energy(x, group):
+    """E_t(x) = -log sum over the layer's patterns of exp(-|x - rho|^2), eq. (4) for one layer. [E7, S43]"""
+    return -log_sum_exp(-_sq_distances(x, group))
+
+
+def printed_layer_energy(x, group):
+    """exp(-g_t(x)), which is E_t = exp(-g_t)/Z_t as printed, in units of 1/Z_t > 0: largest at the patterns. [E6]"""
+    return (-nearest_energy(x, group)).exp()
+
+
+def layer_energies(x, groups, energy=nearest_energy):
+    """(E_1(x), ..., E_l(x)) with E_t = energy(x, group). (..., n) -> (..., l)."""
+    return torch.stack([energy(x, group) for group in groups], -1)
+
+
+def stack_energy(x, groups, energy=nearest_energy):
+    """E_global = -LSE(-E_1, ..., -E_l), eq. (7), for any energy of a layer. [E7] (..., n) -> (...)."""
+    return -log_sum_exp(-layer_energies(x, groups, energy))
+
+
+def log_shares(x, groups, energy=nearest_energy):
+    """log p_t(x), p = softmax(-E_1, ..., -E_l): how far each layer answers for x. E_global = E_t + log p_t. (..., l)."""
+    return torch.log_softmax(-layer_energies(x, groups, energy), -1)
+
+
+def shift(x, group):
+    """The mean-shift point x+ = sum_i softmax_i(-|x - rho_i|^2) rho_i of the group. (..., n) -> (..., n)."""
+    return (torch.softmax(-_sq_distances(x, group), -1).unsqueeze(-2) @ group).squeeze(-2)
+
+
+def _move(x, towards, delta):
+    """x moved towards the target by at most delta (Euclidean)."""
+    way = towards - x
+    length = way.norm(dim=-1, keepdim=True)
+    return x + way * (delta / length.clamp_min(1e-300)).clamp_max(1)
+
+
+def nearest_step(x, group, delta):
+    """argmin of g_t over |y - x| <= delta: towards the nearest pattern, and onto it if delta reaches. [E6 repaired]
+
+    Exact in every dimension: over the ball the least |y - rho| is max(0, |x - rho| - delta), and that is least for the
+    nearest rho (the first of several). (..., n) -> (..., n).
+    """
+    nearest = _sq_distances(x, group).argmin(-1)[..., None, None]
+    group = group.expand(*x.shape[:-1], *group.shape[-2:])
+    return _move(x, group.gather(-2, nearest.expand(*x.shape[:-1], 1, x.shape[-1])).squeeze(-2), _positive("delta", delta))
+
+
+def shift_step(x, group, delta):
+    """The layer's own mean shift, cut off at distance delta; never raises E_t = own_energy. (..., n) -> (..., n)."""
+    return _move(x, shift(x, group), _positive("delta", delta))
+
+
+def printed_step(x, group, delta, directions=256):
+    """argmin of exp(-g_t)/Z_t over |y - x| <= delta, eq. (6) as printed: the point farthest from the layer's patterns. [E6]
+
+    The best of finitely many candidates: x itself, full steps away from each pattern, along the axes and in ``directions``
+    fixed random directions, and the midpoints of pairs of patterns drawn into the ball. Exact for one pattern and for n = 1;
+    otherwise the true argmin lies at least as far from the patterns as the point returned. (..., n) -> (..., n).
+    """
+    n, pairs = x.shape[-1], torch.triu_indices(group.shape[-2], group.shape[-2], 1)
+    random = torch.randn(directions, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    axes = torch.eye(n, dtype=torch.float64)
+    fixed = torch.nn.functional.normalize(torch.cat([axes, -axes, random]), dim=-1)
+    away = torch.nn.functional.normalize(x.unsqueeze(-2) - group, dim=-1)
+    ways = torch.cat([torch.zeros_like(away[..., :1, :]), away, fixed.expand(*away.shape[:-2], *fixed.shape)], -2)
+    outer = x.unsqueeze(-2) + _positive("delta", delta) * ways
+    inner = _move(x.unsqueeze(-2), (group[..., pairs[0], :] + group[..., pairs[1], :]) / 2, delta)
+    candidates = torch.cat([outer, inner], -2)
+    best = nearest_energy(candidates, group.unsqueeze(-3)).argmax(-1)[..., None, None]
+    return candidates.gather(-2, best.expand(*best.shape[:-1], n)).squeeze(-2)
+
+
+def pass_through(x, groups, step=nearest_step, delta=1.0, passes=1):
+    """The trajectory x^(0), x^(1), ... of a state through all layers in turn, ``passes`` times over. [E6, MM]
+
+    step(x, group, delta) is one layer's step; delta > 0 its trust region. (..., n) -> (passes * l + 1, ..., n).
+    """
+    groups = checked_groups(groups)
+    path = [torch.as_tensor(x, dtype=torch.float64)]
+    for group in groups * passes:
+        path.append(step(path[-1], group, delta))
+    return torch.stack(path)
+
+
+class Bookkeeping(NamedTuple):
+    """For each step of a trajectory, (steps, ...): the rise of E_global, the rise of the visited layer's own energy, and
+    the rise of log p_t, that layer's share. rise = own + share, exactly. [S45]"""
+
+    rise: torch.Tensor
+    own: torch.Tensor
+    share: torch.Tensor
+
+
+def bookkeeping(path, groups, energy=nearest_energy):
+    """Where each rise of E_global along a trajectory of ``pass_through`` comes from. [S45] path (steps + 1, ..., n)."""
+    visited = torch.arange(len(path) - 1) % len(groups)
+    steps = torch.arange(len(path) - 1)
+    energies, shares = layer_energies(path, groups, energy), log_shares(path, groups, energy)
+    total = -log_sum_exp(-energies)
+    own = energies[steps + 1, ..., visited] - energies[steps, ..., visited]
+    return Bookkeeping(total[1:] - total[:-1], own, shares[steps + 1, ..., visited] - shares[steps, ..., visited])
+
+
+def random_stack(count, layers, per_layer, n, spread, generator):
+    """``count`` independent stacks and a start for each: x (count, n) and ``layers`` groups (count, per_layer, n).
+
+    Patterns and starts are normal with mean 0 and covariance spread^2 I.
+    """
+    if min(count, layers, per_layer, n) < 1:
+        raise ValueError(f"sizes are {(count, layers, per_layer, n)}; expected count, layers, per_layer and n >= 1")
+    drawn = torch.randn(count, layers * per_layer + 1, n, dtype=torch.float64, generator=generator)
+    drawn = _positive("spread", spread) * drawn
+    return drawn[:, 0], list(drawn[:, 1:].split(per_layer, -2))
+
+
+def disjoint(patterns, r):
+    """Are the balls of radius r round the patterns (d, n) disjoint, as A3 asks? True or False. [A3]"""
+    return bool((_separation(patterns) > 2 * _positive("r", r)).item())
+
+
+def _separation(patterns):
+    patterns = torch.as_tensor(patterns, dtype=torch.float64)
+    if len(patterns) == 1:
+        return torch.tensor(float("inf"), dtype=torch.float64)
+    return torch.pdist(patterns).min()
+
+
+def storage_margin(s, r, d):
+    """By how much the margin condition of S44 is met, > 0 if it is: the lesser of s - (r + sqrt(r^2 + 4))/2 and
+    -log((d - 1) s max(1/r, 2s) exp(-s(s - 2r))). s: least distance of two patterns, r: radius of the balls, d: patterns.
+
+    Met, mean shift maps every ball into itself and contracts it: every pattern is stored. s, r, d broadcast -> (...).
+    """
+    s, r, d = (torch.as_tensor(value, dtype=torch.float64) for value in (s, r, d))
+    if not (r > 0).all():
+        raise ValueError(f"r is {r.min().item()}; expected radii > 0")
+    crowd = (d - 1).log() + s.log() + torch.maximum(1 / r, 2 * s).log() - s * (s - 2 * r)
+    return torch.where(d == 1, torch.inf, torch.minimum(s - (r + (r.square() + 4).sqrt()) / 2, -crowd))
+
+
+def stores_every_pattern(patterns, r):
+    """Does the margin condition promise that mean shift stores every pattern (d, n) in its ball of radius r? [A3, S44]
+
+    True is a proof. False says only that the condition is not met.
+    """
+    return bool((storage_margin(_separation(patterns), r, len(patterns)) > 0).item())
+
+
+def storage_slack(patterns, r, generator, points=16):
+    """What is left to a violation of storage, tried at many states of each ball; > 0: none found. [A3, S44] (d, n) -> float
+
+    The least of 1 - |x+ - rho|/r over states x in the ball of rho (self-map) and of 1 - 2 |Cov(x)| (contraction: mean shift
+    has the derivative 2 Cov). States: ``points`` inside, ``points`` on the sphere, and the points of the sphere towards
+    each other pattern and towards the mean of all, where the pull away is strongest.
+    """
+    patterns, slack = torch.as_tensor(patterns, dtype=torch.float64), float("inf")
+    d, n = patterns.shape
+    for rho in patterns:
+        ways = torch.randn(2 * points, n, dtype=torch.float64, generator=generator)
+        ways = torch.nn.functional.normalize(torch.cat([ways, patterns - rho, patterns.mean(0, keepdim=True) - rho]), dim=-1)
+        ways[:points] *= torch.rand(points, 1, dtype=torch.float64, generator=generator)
+        x = rho + r * ways
+        weights = torch.softmax(-_sq_distances(x, patterns), -1)
+        after = weights @ patterns
+        # the covariance has the eigenvalues of A'A and of AA', where A has the rows sqrt(w_i) (rho_i - mean)
+        rows = weights.sqrt().unsqueeze(-1) * (patterns - after.unsqueeze(-2))
+        spread = torch.linalg.eigvalsh(rows @ rows.mT if d < n else rows.mT @ rows)[:, -1]
+        slack = min(slack, (1 - (after - rho).norm(dim=-1) / r).min().item(), (1 - 2 * spread).min().item())
+    return slack
