@@ -2,20 +2,41 @@
 
 Reading order (each module uses only those above it):
 
-    paths        where things are, and the one way anything is written
-    energy       the energies of the paper, their gradients, their update steps
+    paths        where things are, how they are written, and how a result knows the code that made it
+  theory
+    energy       the energies of the paper, their gradients and update steps
+    symbolic     SymPy and z3 as checkers: a True is a proof, a False comes with exact numbers
+    lemmas       L1 to L4 as numbers, and a search for vectors that break them
+    quantities   what the statements about energies speak of, in float64 and in balls
+    bounds       statements as objects; attack and certify
+    search       the attack on a bound: random and by gradient
+    layered      stacks of layers as the paper runs them, and repaired
+    descent      what is true of steps through layers, and the search against it
+    planted      near-misses that these checkers have to refuse
     certified    volumes, masses and radii of balls in ball arithmetic
     ball         the same in floats, in the log domain
     ball_proofs  checkers for what is stated about balls
-    grammar      probabilistic grammars with exact entropy; the Question-Formation language
-    corpora      where training lines come from, and what may be in them
+    readings     what Proposition 4 can mean
+    scaling      exponents with intervals; numbers printed in papers
+  experiments
+    grammar      probabilistic grammars with exact entropy
+    inside       the probability of a sentence under a grammar
+    question     the Question-Formation language as a grammar
+    corpora      where training lines come from, and what is refused
     models       the Transformers that are trained
-    train        one training loop
-    runs         a run is found by the hash of its configuration and of the code that made it
-    experiments  which runs each profile consists of
-    claims       the ledger: verdicts are computed from checks
+    configs      what a run is, in plain numbers
+    batches      training data as numbered sequences
+    checkpoints  whole or not there: written aside, hashed, renamed
+    train        one training loop; resumes to the same bits
+    runs         runs found by the hash of their configuration and code
+    experiments  which runs each profile consists of (numbers in profiles.toml)
+    collapse     what memorisation looks like from outside
+  the suite
+    claims       the ledger (claims.toml), checks, verdicts
     figures      one style, reproducible bytes, a manifest
     notebooks    the Papermill runner
+    publish      from a finished run to records, verdict table and this README
+    doctor       what this machine has
     __main__     the command line
 
 Submodules load on first use, so that ``import memlm`` costs milliseconds and a notebook pays for PyTorch only when it
