@@ -6,6 +6,9 @@ Reading order (each module uses only those above it):
     energy       the energies of the paper, their gradients, their update steps
     grammar      probabilistic grammars with exact entropy; the Question-Formation language
     corpora      where training lines come from, and what may be in them
+    tokenizer    text to ids and back, without network
+    documents    where documents come from
+    text         documents as token ids on the disk
     models       the Transformers that are trained
     train        one training loop
     runs         a run is found by the hash of its configuration and of the code that made it
@@ -25,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "claims",
     "corpora",
+    "documents",
     "energy",
     "experiments",
     "figures",
@@ -33,6 +37,8 @@ __all__ = [
     "notebooks",
     "paths",
     "runs",
+    "text",
+    "tokenizer",
     "train",
 ]
 
