@@ -147,9 +147,8 @@ def _sample(source, budget, dev_fraction):
         if read > _SAMPLE:
             break
     if not texts:
-        raise CorpusError(
-            f"no training document lies within the budget, {budget} bytes, to make a vocabulary from; give more"
-        )
+        within = "" if budget is None else f" within the budget of {budget} bytes"
+        raise CorpusError(f"there is no training document to make a vocabulary from{within}")
     return texts
 
 
