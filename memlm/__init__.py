@@ -4,6 +4,9 @@ Reading order (each module uses only those above it):
 
     paths        where things are, and the one way anything is written
     energy       the energies of the paper, their gradients, their update steps
+    quantities   what the bounds speak of, in float64 and in balls
+    search       attack a bound, certify a point
+    bounds       the propositions and their repairs, as objects
     grammar      probabilistic grammars with exact entropy; the Question-Formation language
     corpora      where training lines come from, and what may be in them
     models       the Transformers that are trained
@@ -23,6 +26,7 @@ import importlib
 
 __version__ = "0.1.0"
 __all__ = [
+    "bounds",
     "claims",
     "corpora",
     "energy",
@@ -32,7 +36,9 @@ __all__ = [
     "models",
     "notebooks",
     "paths",
+    "quantities",
     "runs",
+    "search",
     "train",
 ]
 

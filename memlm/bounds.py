@@ -87,6 +87,8 @@ P3_printed = statement(
 )
 P3 = statement("P3, repaired", lower=lambda q: -q.spread - q.log(q.d), value=lambda q: q.g - 2 * q.M_at(2), upper=_zero)
 
+near_patterns = statement("S36", value=lambda q: q.steepest, upper=lambda q: 2 * (q.d - 1) * q.decay)
+
 
 def P2_at(beta):
     """0 <= E_MCHN - (log d)/beta - E_beta <= (max |rho|^2 - min |rho|^2)/2 at the inverse temperature beta. [S30]"""
@@ -126,6 +128,7 @@ STATEMENTS = {
     "S31": P3,
     "S33": P1_nearest,
     "S34": P1_balls,
+    "S36": near_patterns,
     **{f"S30 at {beta}": P2_at(beta) for beta in (0.5, 1, 7.0)},
     **{f"S32 at {beta}": inner_product(beta) for beta in (0.5, 2, 7.0)},
     **{f"S32, shell, at {beta}": shell(beta) for beta in (1, 4.0)},

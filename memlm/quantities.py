@@ -13,6 +13,7 @@ or refuted with the other. The names, for patterns rho_1 .. rho_d and a state x 
     k, log_mass    number of nearest patterns; log(k + (d - k) exp(-gap)), gap from g to the next larger |x - rho_i|^2
     log_shell      log(1 + (d - 1) exp(-s (s - 2 r))), r = sqrt(g) and s the least distance of two patterns; log d if s < 2r
     shell          (|x| - M)^2
+    steepest       max_i |grad E(rho_i)|, whatever x;  decay = s exp(-s^2), inf for s < 1/sqrt(2), 0 for d = 1
 """
 
 from fractions import Fraction
@@ -58,12 +59,26 @@ class Floats:
         return (self.k + (self.d - self.k) * (self.g - following).exp()).log()
 
     @cached_property
+    def _s_sq(self):
+        apart = energy._sq_distances(self.patterns, self.patterns)
+        return apart[~torch.eye(len(apart), dtype=torch.bool)].min()
+
+    @cached_property
     def log_shell(self):
         if len(self.patterns) == 1:
             return torch.zeros_like(self.g)
-        apart = energy._sq_distances(self.patterns, self.patterns)
-        s = apart[~torch.eye(len(apart), dtype=torch.bool)].min().sqrt()
+        s = self._s_sq.sqrt()
         return ((self.d - 1) * (-s * (s - 2 * self.g.sqrt())).clamp(max=0).exp()).log1p()
+
+    @cached_property
+    def steepest(self):
+        return energy.layer_gradient(self.patterns, self.patterns).norm(dim=-1).max()
+
+    @cached_property
+    def decay(self):
+        if len(self.patterns) == 1:
+            return torch.zeros((), dtype=torch.float64)
+        return torch.where(self._s_sq >= 0.5, self._s_sq.sqrt() * (-self._s_sq).exp(), torch.inf)
 
 
 def ball(number):
@@ -120,10 +135,14 @@ class Balls:
         return (self.k + (len(larger) * ball(min(self._sq) - min(larger)).exp() if larger else 0)).log()
 
     @cached_property
+    def _s_sq(self):
+        return min(_sq(a, b) for a, b in combinations(self._patterns, 2))
+
+    @cached_property
     def log_shell(self):
         if len(self._patterns) == 1:
             return ball(0)
-        s = ball(min(_sq(a, b) for a, b in combinations(self._patterns, 2))).sqrt()
+        s = ball(self._s_sq).sqrt()
         return (1 + (self.d - 1) * (-s * (s - 2 * self.g.sqrt())).min(ball(0)).exp()).log()
 
     @cached_property
@@ -135,3 +154,19 @@ class Balls:
     def shell(self):
         gap = ball(_sq(self._x, self._origin)).sqrt() - ball(max(self._norms)).sqrt()
         return gap * gap
+
+    @cached_property
+    def steepest(self):
+        steepest = ball(0)
+        for rho in self._patterns:
+            weights = self._weights([_sq(rho, other) for other in self._patterns], 1)
+            axes = zip(rho, zip(*self._patterns, strict=True), strict=True)
+            pulls = [sum(w * ball(a - b) for w, b in zip(weights, axis, strict=True)) for a, axis in axes]
+            steepest = steepest.max(2 * sum(a * a for a in pulls).sqrt() / sum(weights))
+        return steepest
+
+    @cached_property
+    def decay(self):
+        if len(self._patterns) == 1:
+            return ball(0)
+        return ball(self._s_sq).sqrt() * ball(-self._s_sq).exp() if self._s_sq >= Fraction(1, 2) else ball(0).pos_inf()

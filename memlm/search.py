@@ -91,8 +91,10 @@ def _descend(bound, x, patterns, steps):
         if not least.requires_grad:
             return  # a bound without derivatives is attacked at random only
         slopes = torch.autograd.grad((weights * least).sum(), (x, patterns), allow_unused=True)
-        dx, dp = (torch.zeros(()) if s is None else s.nan_to_num(0, 0, 0) for s in slopes)
-        x, patterns = x - length * _unit(dx), patterns - length * dp / dp.norm().clamp(min=1e-300)
+        dx, dp = (
+            torch.zeros_like(v) if s is None else s.nan_to_num(0, 0, 0) for s, v in zip(slopes, (x, patterns), strict=True)
+        )
+        x, patterns = x - length * _unit(dx), patterns - length * _unit(dp.flatten()).view_as(dp)
         length = 0.7 * length
 
 
