@@ -1,0 +1,172 @@
+"""What the statements about g, E and the MCHN energy speak of, under one set of names in two arithmetics.
+
+``Floats`` gives each quantity in float64 for a batch of states, ``Balls`` gives it at one rational point as a python-flint
+ball, which holds the true value for certain. A statement written over these names can be searched with the one and proved
+or refuted with the other. The names, for patterns rho_1 .. rho_d and a state x (M is the largest |rho_i|):
+
+    d, log(d)      number of patterns
+    g, E           eq. (3) and (4)
+    M_at(beta)     MCHN energy;  E_at(beta) = -(1/beta) log sum_i exp(-(beta/2) |x - rho_i|^2), so that E = 2 E_at(2)
+    spread         M^2 - min |rho_i|^2, the largest of c_i = M^2 - |rho_i|^2
+    mean_c         mean of c_i under the weights softmax(-|x - rho_i|^2)
+    h              min_i (|x - rho_i|^2 + c_i) = |x|^2 + M^2 - 2 max_i rho_i.x
+    k, log_mass    number of nearest patterns; log(k + (d - k) exp(-gap)), gap from g to the next larger |x - rho_i|^2
+    log_shell      log(1 + (d - 1) exp(-s (s - 2 r))), r = sqrt(g) and s the least distance of two patterns; log d if s < 2r
+    shell          (|x| - M)^2
+    steepest       max_i |grad E(rho_i)|, whatever x;  decay = s exp(-s^2), inf for s < 1/sqrt(2), 0 for d = 1
+"""
+
+from fractions import Fraction
+from functools import cached_property
+from itertools import combinations
+
+import torch
+
+from memlm import energy
+
+
+class Floats:
+    """The quantities in float64: x (..., n), patterns (d, n) -> each (...) or (). Computed when first asked for."""
+
+    log = staticmethod(torch.log)
+
+    def __init__(self, x, patterns):
+        self.x, self.patterns = energy._checked(x, patterns)
+        self.d = torch.tensor(float(len(self.patterns)), dtype=torch.float64)
+
+    _sq = cached_property(lambda self: energy._sq_distances(self.x, self.patterns))
+    _norms = cached_property(lambda self: self.patterns.square().sum(-1))
+    _c = cached_property(lambda self: self._norms.max() - self._norms)
+    _nearest = cached_property(lambda self: self._sq == self.g.unsqueeze(-1))
+    g = cached_property(lambda self: energy.nearest_sq_distance(self.x, self.patterns))
+    E = cached_property(lambda self: energy.layer_energy(self.x, self.patterns))
+    h = cached_property(lambda self: (self._sq + self._c).amin(-1))
+    k = cached_property(lambda self: self._nearest.sum(-1).double())
+    spread = cached_property(lambda self: self._c.max())
+    mean_c = cached_property(lambda self: energy.layer_weights(self.x, self.patterns) @ self._c)
+    shell = cached_property(lambda self: (self.x.norm(dim=-1) - self._norms.max().sqrt()).square())
+
+    def M_at(self, beta):
+        return energy.mchn_energy(self.x, self.patterns, beta)
+
+    def E_at(self, beta):
+        root = (beta / 2) ** 0.5
+        return energy.layer_energy(root * self.x, root * self.patterns) / beta
+
+    @cached_property
+    def log_mass(self):
+        following = self._sq.masked_fill(self._nearest, torch.inf).amin(-1)
+        return (self.k + (self.d - self.k) * (self.g - following).exp()).log()
+
+    @cached_property
+    def _s_sq(self):
+        apart = energy._sq_distances(self.patterns, self.patterns)
+        return apart[~torch.eye(len(apart), dtype=torch.bool)].min()
+
+    @cached_property
+    def log_shell(self):
+        if len(self.patterns) == 1:
+            return torch.zeros_like(self.g)
+        s = self._s_sq.sqrt()
+        return ((self.d - 1) * (-s * (s - 2 * self.g.sqrt())).clamp(max=0).exp()).log1p()
+
+    @cached_property
+    def steepest(self):
+        return energy.layer_gradient(self.patterns, self.patterns).norm(dim=-1).max()
+
+    @cached_property
+    def decay(self):
+        if len(self.patterns) == 1:
+            return torch.zeros((), dtype=torch.float64)
+        return torch.where(self._s_sq >= 0.5, self._s_sq.sqrt() * (-self._s_sq).exp(), torch.inf)
+
+
+def ball(number):
+    """A whole number, a Fraction or a finite float as a python-flint ball at the precision in force; a ball as it is."""
+    import flint
+
+    return number if isinstance(number, flint.arb) else flint.arb(flint.fmpq(*number.as_integer_ratio()))
+
+
+def _sq(x, y):
+    return sum((a - b) ** 2 for a, b in zip(x, y, strict=True))
+
+
+class Balls:
+    """The quantities at one point, as balls: x a list of n Fractions, patterns a list of d such lists.
+
+    All that is rational is computed in rationals, and the largest term is taken out of every sum of exponentials before
+    a ball is made; so the balls shrink with the precision, whatever the size of the entries.
+    """
+
+    def __init__(self, x, patterns):
+        self._x, self._patterns, self._origin = x, patterns, [Fraction(0)] * len(x)
+        self._sq = [_sq(x, rho) for rho in patterns]
+        self._norms = [_sq(self._origin, rho) for rho in patterns]
+        self._c = [max(self._norms) - norm for norm in self._norms]
+        self.d = ball(len(patterns))
+
+    g = cached_property(lambda self: ball(min(self._sq)))
+    E = cached_property(lambda self: self._soft_min(self._sq, 1))
+    h = cached_property(lambda self: ball(min(a + c for a, c in zip(self._sq, self._c, strict=True))))
+    k = cached_property(lambda self: ball(self._sq.count(min(self._sq))))
+    spread = cached_property(lambda self: ball(max(self._c)))
+
+    def log(self, number):
+        return ball(number).log()
+
+    def _weights(self, numbers, beta):
+        return [ball(Fraction(beta) * (min(numbers) - a)).exp() for a in numbers]
+
+    def _soft_min(self, numbers, beta):
+        return ball(min(numbers)) - sum(self._weights(numbers, beta)).log() / ball(beta)
+
+    def M_at(self, beta):
+        products = [sum(a * b for a, b in zip(self._x, rho, strict=True)) for rho in self._patterns]
+        rational = (_sq(self._x, self._origin) + max(self._norms)) / 2
+        return self._soft_min([-a for a in products], beta) + ball(rational) + self.d.log() / ball(beta)
+
+    def E_at(self, beta):
+        return self._soft_min([a / 2 for a in self._sq], beta)
+
+    @cached_property
+    def log_mass(self):
+        larger = [a for a in self._sq if a > min(self._sq)]
+        return (self.k + (len(larger) * ball(min(self._sq) - min(larger)).exp() if larger else 0)).log()
+
+    @cached_property
+    def _s_sq(self):
+        return min(_sq(a, b) for a, b in combinations(self._patterns, 2))
+
+    @cached_property
+    def log_shell(self):
+        if len(self._patterns) == 1:
+            return ball(0)
+        s = ball(self._s_sq).sqrt()
+        return (1 + (self.d - 1) * (-s * (s - 2 * self.g.sqrt())).min(ball(0)).exp()).log()
+
+    @cached_property
+    def mean_c(self):
+        weights = self._weights(self._sq, 1)
+        return sum(w * ball(c) for w, c in zip(weights, self._c, strict=True)) / sum(weights)
+
+    @cached_property
+    def shell(self):
+        gap = ball(_sq(self._x, self._origin)).sqrt() - ball(max(self._norms)).sqrt()
+        return gap * gap
+
+    @cached_property
+    def steepest(self):
+        steepest = ball(0)
+        for rho in self._patterns:
+            weights = self._weights([_sq(rho, other) for other in self._patterns], 1)
+            axes = zip(rho, zip(*self._patterns, strict=True), strict=True)
+            pulls = [sum(w * ball(a - b) for w, b in zip(weights, axis, strict=True)) for a, axis in axes]
+            steepest = steepest.max(2 * sum(a * a for a in pulls).sqrt() / sum(weights))
+        return steepest
+
+    @cached_property
+    def decay(self):
+        if len(self._patterns) == 1:
+            return ball(0)
+        return ball(self._s_sq).sqrt() * ball(-self._s_sq).exp() if self._s_sq >= Fraction(1, 2) else ball(0).pos_inf()

@@ -1,0 +1,169 @@
+"""Search for a violation of a bound in float64, and a decision in exact arithmetic on what was found.
+
+Both take any ``memlm.bounds.Bound``, the paper's or a stranger's. A search can only refute; a ball can also acquit.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import product
+
+import torch
+
+SIZES = tuple(product((1, 2, 3, 4, 5, 8, 16, 64), (1, 2, 3, 5, 8, 16, 64)))  # (d, n)
+BATCH, WORST, STEPS = 2048, 16, 12  # random states for each set of patterns; how many of them then descend, and how far
+EPSILON = 2.0**-52
+
+
+def margin(bound, x, patterns):
+    """(least of value - lower and upper - value, what rounding may have added to it), each (...), at the states x.
+
+    The second is 4 eps (n + d + 8) (1 + (|x| + max |rho|)^2 + |lower| + |value| + |upper|): sums of n products or of d
+    exponentials, of numbers no larger than that, are this exact. A margin below it in size cannot be told from equality.
+    """
+    x, patterns = (torch.as_tensor(a, dtype=torch.float64) for a in (x, patterns))
+    lower, value, upper = parts = [
+        None if part is None else torch.as_tensor(part, dtype=torch.float64).broadcast_to(x.shape[:-1])
+        for part in bound.parts(x, patterns)
+    ]
+    gaps = [None if lower is None else value - lower, None if upper is None else upper - value]
+    least = torch.stack([gap for gap in gaps if gap is not None]).amin(0)
+    if least.isnan().any():
+        raise ValueError(
+            f"{bound.name} is nan at x = {x[least.isnan()][0].tolist()}; expected numbers, infinite ones included"
+        )
+    sizes = sum(part.detach().abs().nan_to_num(posinf=0) for part in parts if part is not None)
+    reach = (x.norm(dim=-1) + patterns.norm(dim=-1).max()).square().detach()
+    return least, 4 * EPSILON * (sum(patterns.shape) + 8) * (1 + reach + sizes)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What an attack found: the least slack, negative if the bound is violated there, with its state x (n,) and its
+    patterns (d, n); the number of states tried; and the allowance for rounding at that point."""
+
+    slack: float
+    x: torch.Tensor
+    patterns: torch.Tensor
+    tries: int
+    rounding: float
+
+
+def _unit(v):
+    return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-300)
+
+
+def _patterns(d, n, random):
+    """d patterns in R^n by one of eight laws, at a scale between 1e-6 and 1e6, near 1 half of the time."""
+    normal = torch.randn(d, n, generator=random, dtype=torch.float64)
+    laws = (
+        lambda: normal,
+        lambda: _unit(normal),  # equal norms
+        lambda: normal.sign(),  # equal norms, ties
+        lambda: (2 * normal).round(),  # ties and duplicates
+        lambda: normal[torch.randint((d + 1) // 2, (d,), generator=random)],  # duplicates
+        lambda: normal[:, :1] * _unit(normal[0]),  # on a line through 0
+        lambda: normal + 10 * _unit(normal[0]),  # far from 0, norms almost equal
+        lambda: normal * 10 ** torch.linspace(-2, 0, d, dtype=torch.float64)[:, None],  # short and long
+    )
+    law, wide = torch.randint(len(laws), (), generator=random), torch.rand(2, generator=random, dtype=torch.float64)
+    return laws[law]() * 10 ** ((2 * wide[0] - 1) * (6 if wide[1] < 0.5 else 1))
+
+
+def _states(patterns, count, random):
+    """count states: at, between and beyond two of the patterns, at 0 and far out, a quarter of them with nothing added."""
+    d, n = patterns.shape
+    one, two = patterns[torch.randint(d, (2, count), generator=random)]
+    mixtures = torch.tensor([[1, 0], [0.5, 0.5], [0, 0], [2, -1], [1, 1], [-10, 0]], dtype=torch.float64)
+    a, b = mixtures[torch.randint(len(mixtures), (count,), generator=random)].T[..., None]
+    uniform = torch.rand(2, count, 1, generator=random, dtype=torch.float64)
+    reach = torch.where(uniform[0] < 0.25, 0, 10 ** (5 * uniform[1] - 3)) * patterns.norm(dim=-1).max()
+    return a * one + b * two + reach * _unit(torch.randn(count, n, generator=random, dtype=torch.float64))
+
+
+def _descend(bound, x, patterns, steps):
+    """Move states (worst first) and patterns against the gradient of the margin, by ever shorter steps; yield each stage."""
+    weights = 0.5 ** torch.arange(len(x), dtype=torch.float64)  # each state goes its own way; the patterns heed the worst
+    length = 0.5 * patterns.norm(dim=-1).max()
+    for _ in range(steps):
+        x, patterns = x.detach().requires_grad_(), patterns.detach().requires_grad_()
+        least, rounding = margin(bound, x, patterns)
+        yield x.detach(), patterns.detach(), least.detach(), rounding
+        if not least.requires_grad:
+            return  # a bound without derivatives is attacked at random only
+        slopes = torch.autograd.grad((weights * least).sum(), (x, patterns), allow_unused=True)
+        dx, dp = (
+            torch.zeros_like(v) if s is None else s.nan_to_num(0, 0, 0) for s, v in zip(slopes, (x, patterns), strict=True)
+        )
+        x, patterns = x - length * _unit(dx), patterns - length * _unit(dp.flatten()).view_as(dp)
+        length = 0.7 * length
+
+
+def attack(bound, tries=100_000, seed=0, sizes=SIZES):
+    """Search for a violation of ``bound``, at random and by descent, over sizes (d, n), patterns and states: an ``Attack``.
+
+    Reproducible from the seed. A margin that rounding may have made (see ``margin``) counts as 0, so slack < 0 means a
+    violation beyond rounding and slack = 0 that the bound is met to within rounding; ``certify`` decides such a point.
+    """
+    if tries != int(tries) or tries < 1:
+        raise ValueError(f"tries is {tries}; expected a whole number >= 1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors are small; and the answer shall not depend on the number of cores
+    try:
+        return _attack(bound, int(tries), torch.Generator().manual_seed(seed), sizes)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _attack(bound, tries, random, sizes):
+    done, best = 0, None
+
+    def consider(x, patterns, least, rounding):
+        nonlocal best, done
+        slack = torch.where(least.abs() <= rounding, 0.0, least)
+        i, done = slack.argmin(), done + len(x)
+        if best is None or slack[i] < best.slack:
+            best = Attack(slack[i].item(), x[i], patterns, tries, rounding[i].item())
+
+    while done < tries:
+        patterns = _patterns(*sizes[torch.randint(len(sizes), (), generator=random)], random)
+        x = _states(patterns, min(BATCH, tries - done), random)
+        with torch.no_grad():
+            least, rounding = margin(bound, x, patterns)
+        consider(x, patterns, least, rounding)
+        worst = x[least.argsort()[: min(WORST, tries - done)]]
+        for stage in _descend(bound, worst, patterns, min(STEPS, (tries - done) // max(1, len(worst)))):
+            consider(*stage)
+    return best
+
+
+def _fractions(numbers):
+    numbers = numbers.tolist() if hasattr(numbers, "tolist") else numbers
+    return [_fractions(a) if isinstance(a, list | tuple) else Fraction(a) for a in numbers]
+
+
+def certify(bound, exact_point, most=4096):
+    """Is ``bound`` violated at (x, patterns)? True: proved. False: proved that it is not. None: undecided at ``most`` bits.
+
+    The coordinates, x (n,) and patterns (d, n), are Fractions, whole numbers or floats, and taken as the exact numbers they
+    are. Balls that overlap prove nothing: the precision is doubled from 64 bits on. Equality mostly stays undecided.
+    """
+    import flint
+
+    if bound.exact is None:
+        raise ValueError(f"{bound.name} has no exact twin; expected Bound(exact=...) with balls for lower, value and upper")
+    x, patterns = map(_fractions, exact_point)
+    if not patterns or any(len(rho) != len(x) for rho in patterns):
+        raise ValueError(
+            f"the point has n = {len(x)} and patterns of {[len(r) for r in patterns]}; expected (n,) and (d, n)"
+        )
+    bits = 64
+    while bits <= most:
+        with flint.ctx.workprec(bits):
+            lower, value, upper = bound.exact(x, patterns)
+            pairs = [(lower, value)] * (lower is not None) + [(value, upper)] * (upper is not None)
+            if any(a > b for a, b in pairs):
+                return True
+            if all(a <= b for a, b in pairs):
+                return False
+        bits *= 2
+    return None
