@@ -9,7 +9,12 @@ from typing import NamedTuple
 
 import torch
 
-from memlm.energy import _positive, _sq_distances, log_sum_exp
+from memlm.energy import _positive, log_sum_exp
+
+
+def _sq_distances(x, group):
+    # Unlike the one in ``energy``, for patterns (..., d, n) with the leading axes of x: each state has its own stack.
+    return (x.unsqueeze(-2) - group).square().sum(-1)
 
 
 def checked_groups(groups):
