@@ -7,6 +7,7 @@ Reading order (each module uses only those above it):
     grammar      probabilistic grammars with exact entropy; the Question-Formation language
     corpora      where training lines come from, and what may be in them
     models       the Transformers that are trained
+    loss         their cross-entropy, without the logits
     train        one training loop
     runs         a run is found by the hash of its configuration and of the code that made it
     experiments  which runs each profile consists of
@@ -29,6 +30,7 @@ __all__ = [
     "experiments",
     "figures",
     "grammar",
+    "loss",
     "models",
     "notebooks",
     "paths",

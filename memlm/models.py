@@ -164,9 +164,9 @@ class ELMLayer(nn.Module):
     def attention(self, x, cos, sin):
         split = self.qkv(x).unflatten(-1, (sum(self.heads), -1)).transpose(1, 2)  # (batch, heads, T, head_size)
         q, k, v = split.split(self.heads, dim=1)
-        q, k = rotate(self.norm_query(q), cos, sin).type_as(v), rotate(self.norm_key(k), cos, sin).type_as(v)
+        q, k = (rotate(norm(y.type_as(norm.weight)), cos, sin) for norm, y in ((self.norm_query, q), (self.norm_key, k)))
         dropout = self.attention_dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=True)
+        y = F.scaled_dot_product_attention(q.type_as(v), k.type_as(v), v, None, dropout, is_causal=True, enable_gqa=True)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def forward(self, x, cos, sin):
@@ -183,7 +183,7 @@ def rotate(x, cos, sin):
 
 # The three models of the paper's Table 3, by its N (non-embedding parameters; with a 50257-word embedding alone the first
 # would have 47.9M). Widths and heads are printed, the feed-forward multipliers are not: here the first is 0.5, as it is for
-# the heads, and the last is what makes N the printed one within 0.1 %. The printed width 954 is no multiple of 64, nor need be.
+# the heads, and the last is what makes N the printed one within 0.1 %. The printed width 954 is no multiple of 64; fine.
 OPEN_ELM = {
     name: {"d_model": d_model, "query_heads": heads, "kv_heads": tuple(h // 2 for h in heads), "ffn": (0.5, last)}
     for name, d_model, heads, last in (
