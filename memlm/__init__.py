@@ -23,10 +23,11 @@ Reading order (each module uses only those above it):
     inside       the probability of a sentence under a grammar
     question     the Question-Formation language as a grammar
     corpora      where training lines come from, and what is refused
-    documents    where text comes from
-    tokenizer    text as numbers: bytes, GPT-2's BPE, a small BPE of one's own
-    text         text as token ids on the disk: tokenised once, resumably, hashed
+    tokenizer    text to ids and back, without network: bytes, GPT-2's own, pairs learnt from a corpus
+    documents    where documents come from: files, books, OpenWebText, the documentation of the pinned packages
+    text         documents as token ids on the disk: made once, resumed, hashed
     models       the Transformers that are trained
+    loss         the loss of a language model without its logits
     configs      what a run is, in plain numbers
     batches      training data as numbered sequences
     checkpoints  whole or not there: written aside, hashed, renamed

@@ -13,7 +13,7 @@ PRECISIONS = ("float32", "bfloat16")
 class ModelConfig:
     """The shape of a model, and what ``models.build`` makes of it."""
 
-    kind: str  # vanilla, gpt2 or openelm
+    kind: str  # vanilla or gpt2
     n_layer: int
     d_model: int
     n_head: int

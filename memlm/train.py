@@ -9,22 +9,26 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 
 from memlm import checkpoints, models
 from memlm.configs import RunConfig, config_hash  # noqa: F401
 from memlm.corpora import IGNORED
+from memlm.loss import linear_cross_entropy, token_losses
 
 
 class Diverged(RuntimeError):
     """The training loss is no longer a finite number."""
 
 
-def token_losses(model, inputs, targets):
-    """Cross-entropy of every target in nats, 0 at padding. inputs, targets (m, T) int64 -> (m, T) float32."""
-    logits = model(inputs).float()
-    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
-    return losses.view_as(targets)
+class _Loss(torch.nn.Module):
+    """A model as a function of a batch to its summed loss, so that several processes can share it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs, targets):
+        return linear_cross_entropy(self.model.hidden(inputs), self.model.head, targets)
 
 
 @torch.no_grad()
@@ -33,7 +37,7 @@ def evaluate(model, part, batch=64):
     model.eval()
     inputs, targets, masks = part
     pieces = zip(inputs.split(batch), targets.split(batch), strict=True)
-    losses = torch.cat([token_losses(model, x, y).cpu() for x, y in pieces])
+    losses = torch.cat([token_losses(model.hidden(x), model.head, y).cpu() for x, y in pieces])
     kept = (targets != IGNORED).cpu()
     model.train()
     everything = {"loss": kept} | {name: kept & mask.cpu() for name, mask in masks.items()}
@@ -88,7 +92,7 @@ class _Run:
                 torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
 
 
-def _step(run, model, batch, rank, world):
+def _step(run, loss_of, batch, rank, world):
     """One optimiser step on this process's share of a batch. Returns the batch's mean loss, summed over processes."""
     config = run.config
     inputs, targets = batch
@@ -100,9 +104,9 @@ def _step(run, model, batch, rank, world):
     )
     for number, (x, y) in enumerate(parts, 1):
         x, y = x.to(run.device, non_blocking=True), y.to(run.device, non_blocking=True)
-        wait = model.no_sync() if world > 1 and number < len(parts) else nullcontext()
+        wait = loss_of.no_sync() if world > 1 and number < len(parts) else nullcontext()
         with wait, _autocast(config, run.device):
-            loss = token_losses(model, x, y).sum() / count
+            loss = loss_of(x, y) / count
         (loss * world).backward()  # several processes average their gradients, which have to add up
         total += loss.detach()
     if world > 1:
@@ -134,11 +138,11 @@ def train(config, data, folder, device="cpu"):
         )
     run = _Run(config, data, device)
     run.restore(folder / "checkpoints")
-    model = run.model
+    loss_of = _Loss(run.model)
     if rank > 0:
         torch.manual_seed(config.seed + 10_000 * rank)  # dropout of its own; weights and batches are those of the first
     if world > 1:
-        model = torch.nn.parallel.DistributedDataParallel(run.model)
+        loss_of = torch.nn.parallel.DistributedDataParallel(loss_of)
     held = {name: (x.to(device), y.to(device), masks) for name, (x, y, masks) in data.held().items()}
     path = folder / "metrics.jsonl"
     if rank == 0:
@@ -169,7 +173,7 @@ def train(config, data, folder, device="cpu"):
         for group in run.optimiser.param_groups:
             group["lr"] = config.rate(run.step)
         batch = data.batch(run.rows(config.batch_size, len(data)))
-        loss = _step(run, model, batch, rank, world).item()
+        loss = _step(run, loss_of, batch, rank, world).item()
         if not math.isfinite(loss):
             raise Diverged(f"training loss is {loss} at step {run.step}; expected a finite number (lr {config.lr})")
         run.running.append(loss)
