@@ -13,7 +13,8 @@ or refuted with the other. The names, for patterns rho_1 .. rho_d and a state x 
     k, log_mass    number of nearest patterns; log(k + (d - k) exp(-gap)), gap from g to the next larger |x - rho_i|^2
     log_shell      log(1 + (d - 1) exp(-s (s - 2 r))), r = sqrt(g) and s the least distance of two patterns; log d if s < 2r
     shell          (|x| - M)^2
-    steepest       max_i |grad E(rho_i)|, whatever x;  decay = s exp(-s^2), inf for s < 1/sqrt(2), 0 for d = 1
+    steepest       max_i |grad E(rho_i)|, whatever x
+    decay          largest u exp(-u^2) with u >= s, which is s exp(-s^2) from s = 1/sqrt(2) on; 0 for d = 1
 """
 
 from fractions import Fraction
@@ -38,8 +39,9 @@ class Floats:
     _norms = cached_property(lambda self: self.patterns.square().sum(-1))
     _c = cached_property(lambda self: self._norms.max() - self._norms)
     _nearest = cached_property(lambda self: self._sq == self.g.unsqueeze(-1))
-    g = cached_property(lambda self: energy.nearest_sq_distance(self.x, self.patterns))
-    E = cached_property(lambda self: energy.layer_energy(self.x, self.patterns))
+    # nearest_sq_distance and layer_energy to the last bit, from distances that are computed once for both.
+    g = cached_property(lambda self: self._sq.amin(-1))
+    E = cached_property(lambda self: -energy.log_sum_exp(-self._sq))
     h = cached_property(lambda self: (self._sq + self._c).amin(-1))
     k = cached_property(lambda self: self._nearest.sum(-1).double())
     spread = cached_property(lambda self: self._c.max())
@@ -78,7 +80,8 @@ class Floats:
     def decay(self):
         if len(self.patterns) == 1:
             return torch.zeros((), dtype=torch.float64)
-        return torch.where(self._s_sq >= 0.5, self._s_sq.sqrt() * (-self._s_sq).exp(), torch.inf)
+        far = self._s_sq.clamp(min=0.5)
+        return far.sqrt() * (-far).exp()
 
 
 def ball(number):
@@ -169,4 +172,5 @@ class Balls:
     def decay(self):
         if len(self._patterns) == 1:
             return ball(0)
-        return ball(self._s_sq).sqrt() * ball(-self._s_sq).exp() if self._s_sq >= Fraction(1, 2) else ball(0).pos_inf()
+        far = max(self._s_sq, Fraction(1, 2))
+        return ball(far).sqrt() * ball(-far).exp()

@@ -10,7 +10,7 @@ from itertools import product
 import torch
 
 SIZES = tuple(product((1, 2, 3, 4, 5, 8, 16, 64), (1, 2, 3, 5, 8, 16, 64)))  # (d, n)
-BATCH, WORST, STEPS = 2048, 16, 12  # random states for each set of patterns; how many of them then descend, and how far
+BATCH, WORST, STEPS = 2048, 8, 8  # random states for each set of patterns; how many of them then descend, and how far
 EPSILON = 2.0**-52
 
 
@@ -95,7 +95,7 @@ def _descend(bound, x, patterns, steps):
             torch.zeros_like(v) if s is None else s.nan_to_num(0, 0, 0) for s, v in zip(slopes, (x, patterns), strict=True)
         )
         x, patterns = x - length * _unit(dx), patterns - length * _unit(dp.flatten()).view_as(dp)
-        length = 0.7 * length
+        length = 0.6 * length
 
 
 def attack(bound, tries=100_000, seed=0, sizes=SIZES):
