@@ -21,7 +21,7 @@ from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.grammar import question_formation
 
 CORPUS = corpora.load_question_formation("generator", train_lines=2000)
-DATA = batches.Lines(CORPUS)
+DATA = batches.Lines(replace(CORPUS, dev=CORPUS.dev[:100]), evaluated=100)  # few, so that the tests are quick
 MODEL = ModelConfig("vanilla", n_layer=1, d_model=32, n_head=2, d_ff=32, dropout=0.1, context=64)
 CONFIG = RunConfig(
     experiment="X2",
@@ -341,6 +341,7 @@ from memlm import train
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
 train.train(replace(CONFIG, model=replace(MODEL, dropout=0.0)), DATA, Path({folder!r}))
+dist.barrier()  # neither leaves while the other still writes
 dist.destroy_process_group()
 """
 
