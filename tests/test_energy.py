@@ -169,6 +169,39 @@ def test_S1_convexity_changes_at_the_threshold(beta):
         assert (energy.layer_hessian(x, pair).min().item() >= 0) == convex
 
 
+def convex_on_a_pair(hessian, square):
+    """Is an energy convex for two patterns at squared distance ``square``, on a grid that holds its worst state?"""
+    half = square**0.5 / 2
+    x = torch.linspace(-3, 3, 601, dtype=torch.float64).unsqueeze(-1)
+    return hessian(x, torch.tensor([[-half], [half]], dtype=torch.float64)).min().item() >= -1e-12
+
+
+def test_S1_CV_F1_planted_near_misses_are_refused():
+    squares = [0.5, 0.999, 1.5, 1.999, 2.001, 3.0, 3.999, 4.001, 6.0, 9.0]
+    cases = {"E": (energy.layer_hessian, 2, (1, 4, 8)), "MCHN": (energy.mchn_hessian, 4, (1, 2, 8))}
+    for name, (hessian, true, planted) in cases.items():
+        found = [convex_on_a_pair(hessian, square) for square in squares]
+        assert found == [square <= true for square in squares], name
+        refused = sum(found != [square <= wrong for square in squares] for wrong in planted)
+        assert refused == len(planted) == 3
+    curvature = energy.mchn_hessian([0.0], LINE, 1.0).item()
+    planted = {
+        "sign": 5 / 9,
+        "variance 5/3": -2 / 3,
+        "beta forgotten at 2": energy.mchn_hessian([0.0], LINE, 2.0).item(),
+        "0": 0.0,
+    }
+    assert sum(abs(curvature - wrong) > 1e-12 for wrong in planted.values()) == len(planted) == 4
+    counts = {
+        "line": len(
+            energy.distinct(energy.retrieve(torch.linspace(-3, 3, 101, dtype=torch.float64)[:, None] + 0.013, LINE))
+        ),
+        "MCHN": len(energy.distinct(energy.retrieve(PLANE, PLANE, step=energy.attention_step))),
+        "two patterns": len(energy.distinct(energy.retrieve(PLANE[:2], PLANE[:2]))),
+    }
+    assert sum(count != 3 for count in counts.values()) == len(counts) == 3  # none of them passes for the plane's three
+
+
 def test_duplicates_and_ties():
     twice = torch.cat([PLANE, PLANE])
     x = states()

@@ -37,6 +37,26 @@ def test_P4_E11_only_the_cross_entropies_shift_with_log_d():
     assert abs(readings.hybrid(2, 1.0, 7) - readings.hybrid(2, 1.0) - math.log(7)) > 0.1
 
 
+def test_E11_E15_planted_near_misses_are_refused():
+    log_integral, mean, shift = 0.7, 0.3, 2.5  # adding a constant to E lowers the log-normaliser and raises the mean by it
+
+    def invariant(loss):
+        return abs(loss(log_integral - shift, mean + shift) - loss(log_integral, mean)) < 1e-12
+
+    assert invariant(lambda log_z, m: log_z + m)
+    planted = {
+        "log Z + 1/Z": lambda log_z, m: log_z + math.exp(-log_z),
+        "sign": lambda log_z, m: log_z - m,
+        "mean lost": lambda log_z, m: log_z,
+        "half": lambda log_z, m: log_z + m / 2,
+    }
+    assert sum(not invariant(loss) for loss in planted.values()) == len(planted) == 4
+    z = readings.certified(readings.consistent, 1, HALF).exp()
+    w = (readings.certified(readings.literal, 1, HALF) - 1 / z).exp()
+    near = {"Z": z, "Z/e": z / math.e, "exp(-1/Z)": (-1 / z).exp(), "exp(-1)": (0 * z - 1).exp(), "Z^2/2": z * z / 2}
+    assert sum(bool(w != value) for value in near.values()) == len(near) == 5
+
+
 def test_S62_the_literal_model_is_worse_than_uniform_and_near_misses_are_refuted():
     cases = [(n, r, d) for n in (1, 2, 4) for r in (0.5, 1.0, 2.0) for d in (1, 10)]
 
