@@ -19,7 +19,7 @@ def check_length(ids, context):
 
 
 class VanillaTransformer(nn.Module):
-    """The causal Transformer of the Question-Formation experiment: torch's own encoder layers under a causal mask. [X2]
+    """The causal Transformer of the Question-Formation experiment: torch's encoder layers under a causal mask. [X2]
 
     Post-norm, sinusoidal positions, embeddings scaled by sqrt(d_model), an output layer of its own.
     ids (batch, T) int64 -> logits (batch, T, vocabulary) float32. Source: the set-up of Murty et al. (2023).
@@ -36,8 +36,8 @@ class VanillaTransformer(nn.Module):
         table[:, 0::2], table[:, 1::2] = torch.sin(position * rate), torch.cos(position * rate)
         self.register_buffer("positions", table, persistent=False)
         self.dropout = nn.Dropout(dropout)
-        layer = nn.TransformerEncoderLayer(d_model, n_head, d_ff, dropout, batch_first=True)
-        self.layers = nn.TransformerEncoder(layer, n_layer, enable_nested_tensor=False)
+        layer = CausalLayer(d_model, n_head, d_ff, dropout, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, n_layer, enable_nested_tensor=False).layers
         self.head = nn.Linear(d_model, vocabulary)
 
     def hidden(self, ids):
@@ -45,11 +45,29 @@ class VanillaTransformer(nn.Module):
         length = ids.shape[1]
         check_length(ids, len(self.positions))
         x = self.embedding(ids) * math.sqrt(self.embedding.embedding_dim) + self.positions[:length]
-        mask = nn.Transformer.generate_square_subsequent_mask(length, device=ids.device)
-        return self.layers(self.dropout(x), mask=mask, is_causal=True)
+        x = self.dropout(x)
+        for layer in self.layers:
+            x = layer(x)
+        return x
 
     def forward(self, ids):
         return self.head(self.hidden(ids)).float()
+
+
+class CausalLayer(nn.TransformerEncoderLayer):
+    """torch's encoder layer under a causal mask: its weights, their initialisation and its value.
+
+    Its own forward copies queries, keys and values forth and back, and a mask for every head: a fifth of the work of a
+    model of width 64. x (batch, T, d_model) -> the same shape.
+    """
+
+    def forward(self, x):
+        heads = self.self_attn
+        qkv = F.linear(x, heads.in_proj_weight, heads.in_proj_bias).chunk(3, dim=-1)
+        q, k, v = (y.unflatten(-1, (heads.num_heads, -1)).transpose(1, 2) for y in qkv)  # (batch, heads, T, head size)
+        y = F.scaled_dot_product_attention(q, k, v, None, heads.dropout if self.training else 0.0, is_causal=True)
+        x = self.norm1(x + self.dropout1(heads.out_proj(y.transpose(1, 2).flatten(2))))
+        return self.norm2(x + self.dropout2(self.linear2(self.dropout(F.relu(self.linear1(x))))))
 
 
 class GPT2(nn.Module):

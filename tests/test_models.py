@@ -51,6 +51,26 @@ def test_no_output_depends_on_a_later_input(name):
     assert moved == 4, "every later output sees the change, or the test above could not fail"
 
 
+def test_X2_a_causal_layer_is_torchs_own_under_a_mask():
+    layer, x = build("vanilla").layers[1], torch.randn(3, 20, 32)
+    with torch.no_grad():
+        for parameter in layer.parameters():  # biases begin at 0, where they would not be seen
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    later = torch.ones(20, 20, dtype=torch.bool).triu(1)
+
+    def distance(mask):
+        return (layer(x) - torch.nn.TransformerEncoderLayer.forward(layer, x, mask)).abs().max().item()
+
+    assert distance(later) < 1e-5  # float32 rounding of outputs of size 3
+    planted = {"no mask": None, "one later input": later.triu(2), "no input of long ago": later | later.mT.tril(-15)}
+    assert all(distance(wrong) > 1e-3 for wrong in planted.values())
+    full = layer(x)
+    for module, name in ((layer.dropout, "p"), (layer.dropout1, "p"), (layer.dropout2, "p"), (layer.self_attn, "dropout")):
+        setattr(module, name, 1.0)  # drops everything, so that no random numbers have to agree
+        assert distance(later) < 1e-5 and (layer(x) - full).abs().max() > 1e-3
+        setattr(module, name, 0.0)
+
+
 @pytest.mark.parametrize("name", BUILD)
 def test_one_seed_gives_equal_bits_and_dropout_acts_in_training_alone(name):
     one, two, other = build(name, 0.3), build(name, 0.3), build(name, 0.3, seed=1)
