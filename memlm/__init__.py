@@ -32,6 +32,7 @@ Reading order (each module uses only those above it):
     batches      training data as numbered sequences
     checkpoints  whole or not there: written aside, hashed, renamed
     train        one training loop; resumes to the same bits
+    bench        how fast that loop is: against a plain one, and against the device's matrix products
     runs         runs found by the hash of their configuration and code
     experiments  which runs each profile consists of (numbers in profiles.toml)
     collapse     what memorisation looks like from outside

@@ -59,6 +59,12 @@ def _doctor(_):
     print("\n".join(doctor.facts()))
 
 
+def _bench(options):
+    from memlm import bench
+
+    print(bench.table(bench.run(options.threads, options.small)))
+
+
 def _fetch(_):
     from memlm import corpora
 
@@ -107,6 +113,9 @@ def main(arguments=None):
     verdicts.add_argument("--json", action="store_true", help="with every check, as JSON")
     command(_runs, "runs", "list the finished runs")
     command(_doctor, "doctor", "say what this machine has")
+    bench = command(_bench, "bench", "speed of training against a plain loop, and its share of the device's peak")
+    bench.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    bench.add_argument("--small", action="store_true", help="a size for trying it out, in seconds")
     command(_fetch, "fetch", "download McCoy et al.'s Question-Formation files, checked by hash")
     command(_publish, "publish", "copy runs, verdicts and times into data/records and README").add_argument("--profile")
     command(_strip, "strip", "remove outputs from the stored notebooks")

@@ -3,6 +3,7 @@
 Every model maps ids (batch, T) int64 -> logits (batch, T, vocabulary), and shows the two parts of that map: ``hidden(ids)``
 (batch, T, d_model), and ``head``, a module with the output matrix ``weight`` (vocabulary, d_model) and perhaps a ``bias``.
 ``loss.linear_cross_entropy(model.hidden(ids), model.head, targets)`` is the training loss without the logits.
+``attention_width`` is the sum over layers of (query heads * head size), from which attention's work follows.
 """
 
 import math
@@ -38,6 +39,7 @@ class VanillaTransformer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         layer = CausalLayer(d_model, n_head, d_ff, dropout, batch_first=True)
         self.layers = nn.TransformerEncoder(layer, n_layer, enable_nested_tensor=False).layers
+        self.attention_width = n_layer * d_model
         self.head = nn.Linear(d_model, vocabulary)
 
     def hidden(self, ids):
@@ -76,6 +78,7 @@ class GPT2(nn.Module):
     def __init__(self, network):
         super().__init__()
         self.network = network  # a transformers GPT2Model
+        self.attention_width = network.config.n_layer * network.config.n_embd
 
     @property
     def head(self):
@@ -142,6 +145,7 @@ class OpenELM(nn.Module):
             ELMLayer(d_model, *numbers, head_size, dropout) for numbers in zip(query_heads, kv_heads, widths, strict=True)
         )
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.attention_width = sum(query_heads) * head_size
         for parameter in self.parameters():
             if parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02)
