@@ -125,7 +125,7 @@ def _classes(*names):
 _RECURSION = "Line -> NP_s VP_s '.' [1/2] | NP_p VP_p '.' [1/2]\nNP -> NP_s [1/2] | NP_p [1/2]" + _classes(*LEXICON)
 for _n in "sp":
     _RECURSION += f"""
-NP_{_n} -> Det N_{_n} [13/20] | Det N_{_n} Prep NP [1/5] | Det N_{_n} Rel Clause_{_n} [3/20]
+NP_{_n} -> Det N_{_n} [7/10] | Det N_{_n} Prep NP [1/5] | Det N_{_n} Rel Clause_{_n} [1/10]
 Clause_{_n} -> VP_{_n} [1/2] | NP_s Aux_s V_t [1/4] | NP_p Aux_p V_t [1/4]
 VP_{_n} -> Aux_{_n} V_i [1/2] | Aux_{_n} V_t NP [1/2]"""
 
@@ -153,7 +153,7 @@ def reinflect(first_half):
 
 # The k-th of 20 words has probability proportional to 1/k; lengths are geometric.
 _HARMONIC = sum(Fraction(1, k) for k in range(1, 21))
-_WORDS = "Line -> Word Line [5/6] | Word [1/6]\nWord -> "
+_WORDS = "Line -> Word Line [4/5] | Word [1/5]\nWord -> "
 _WORDS += " | ".join(f"'w{k}' [{1 / (k * _HARMONIC)}]" for k in range(1, 21))
 
 _CLOCK = "Line -> Beat Beat Beat Beat Beat Beat Beat Beat [1]\n"

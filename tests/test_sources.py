@@ -52,8 +52,8 @@ def test_closed_forms():
     assert math.isnan(geometric.after)
     assert source("clock").entropy_rate().total == pytest.approx(8 * (math.log(8) / 4 - math.log(3 / 4) * 3 / 4) / 17)
     zipf = [1 / k / sum(1 / i for i in range(1, 21)) for k in range(1, 21)]
-    stop = -math.log(1 / 6) / 6 - math.log(5 / 6) * 5 / 6
-    exact = 6 * (stop - math.fsum(p * math.log(p) for p in zipf)) / 7
+    stop = -math.log(1 / 5) / 5 - math.log(4 / 5) * 4 / 5
+    exact = 5 * (stop - math.fsum(p * math.log(p) for p in zipf)) / 6
     assert source("words").entropy_rate().total == pytest.approx(exact, rel=1e-12)
 
 
