@@ -36,7 +36,7 @@ class SentenceEntropy(NamedTuple):
 
 
 class _Automaton:
-    """An NFA that accepts whatever a string of symbols derives, and perhaps more. State 0 is the start, ``end`` the end.
+    """An NFA that accepts whatever a string of symbols derives, and perhaps more.
 
     Symbols that derive each other share one entry and one exit each; who called is forgotten among them, and remembered
     otherwise (the regular approximation of Mohri and Nederhof). Nothing is added to a language without such symbols, or
@@ -45,38 +45,44 @@ class _Automaton:
 
     def __init__(self, rules, together, symbols):
         self.rules, self.together, self.edges = rules, together, [[]]
-        self.end = self._string(0, symbols)
+        self.before = cache(self._before)
+        self.start = self._string(symbols, 0, {})
         closures = [self._silent(state) for state in range(len(self.edges))]
-        self.final = {state for state, reached in enumerate(closures) if self.end in reached}
+        self.final = {state for state, reached in enumerate(closures) if 0 in reached}
         self.moves = [defaultdict(set) for _ in closures]
         for state, reached in enumerate(closures):
             for word, target in (edge for middle in reached for edge in self.edges[middle]):
                 if word:
                     self.moves[state][word].add(target)
 
-    def _new(self):
+    def _new(self, *edges):
         if len(self.edges) >= _LIMIT // 100:
             raise _TooLarge
-        self.edges.append([])
+        self.edges.append(list(edges))
         return len(self.edges) - 1
 
-    def _string(self, state, symbols, doors=()):
-        for symbol in symbols:
+    def _string(self, symbols, target, doors):
+        """The state from which the symbols lead to ``target``; doors: {symbol: (entry, exit)} of those around."""
+        for symbol in reversed(symbols):
             if symbol in doors:
-                entry, state_after = doors[symbol]
-                self.edges[state].append((None, entry))
-            elif is_terminal(symbol):
-                state_after = self._new()
-                self.edges[state].append((symbol, state_after))
+                entry, exit = doors[symbol]
+                self.edges[exit].append((None, target))
+                target = entry
             else:
-                inner = {member: (self._new(), self._new()) for member in self.together[symbol]}
-                self.edges[state].append((None, inner[symbol][0]))
-                for member, (entry, exit) in inner.items():
-                    for right in self.rules[member]:
-                        self.edges[self._string(entry, right, inner)].append((None, exit))
-                state_after = inner[symbol][1]
-            state = state_after
-        return state
+                target = self.before(symbol, target)
+        return target
+
+    def _before(self, symbol, target):
+        if is_terminal(symbol):
+            return self._new((symbol, target))
+        if not self.together[symbol]:
+            return self._new(*[(None, self._string(right, target, {})) for right in self.rules[symbol]])
+        doors = {member: (self._new(), self._new()) for member in self.together[symbol]}
+        self.edges[doors[symbol][1]].append((None, target))
+        for member, (entry, exit) in doors.items():
+            for right in self.rules[member]:
+                self.edges[entry].append((None, self._string(right, exit, doors)))
+        return doors[symbol][0]
 
     def _silent(self, state):
         seen, queue = {state}, [state]
@@ -104,13 +110,13 @@ def _pairs(one, other, starts):
 
 def _meet(one, other):
     """Whether both automata accept some common string."""
-    return any(p in one.final and q in other.final for p, q in _pairs(one, other, {(0, 0)}))
+    return any(p in one.final and q in other.final for p, q in _pairs(one, other, {(one.start, other.start)}))
 
 
 def _overlap(one, other):
     """Whether there are x, a, y with x and xa accepted by ``one``, and ay and y by ``other``, none of them empty."""
-    longer = {(q, 0) for p, q in _pairs(one, one, {(0, 0)}) if p in one.final}
-    shorter = {(r, 0) for q, r in _pairs(one, other, longer) if q in one.final}
+    longer = {(q, other.start) for p, q in _pairs(one, one, {(one.start, one.start)}) if p in one.final}
+    shorter = {(r, other.start) for q, r in _pairs(one, other, longer) if q in one.final}
     return any(r in other.final and s in other.final for r, s in _pairs(other, other, shorter))
 
 
@@ -143,11 +149,11 @@ def proved_unambiguous(grammar):
     if rules is None:
         return False
     names = list(grammar._reachable)
-    reach = np.eye(len(names)) + (grammar._offspring > 0)
+    reach = (grammar._offspring > 0).astype(float)
     for _ in range(len(names).bit_length()):
-        reach = np.minimum(reach @ reach, 1)
-    together = {a: [b for b, one, other in zip(names, reach[i], reach[:, i], strict=True) if one and other]
-                for i, a in enumerate(names)}  # fmt: skip
+        reach = np.minimum(reach + reach @ reach, 1)
+    mutual = (reach * reach.T).astype(bool)
+    together = {name: [names[j] for j in np.flatnonzero(row)] for name, row in zip(names, mutual, strict=True)}
 
     @cache
     def automaton(symbols):
@@ -179,7 +185,7 @@ def _enumerated(grammar, effort):
             if len(right) == 1 and not is_terminal(right[0]):
                 unit[i, names.index(right[0])] += float(weight)
                 unit_h[i, names.index(right[0])] -= float(weight) * math.log(weight)
-    chains = np.linalg.inv(np.eye(size) - unit)
+    chains = np.maximum(np.linalg.inv(np.eye(size) - unit), 0)
 
     @cache
     def strings(symbols, length):

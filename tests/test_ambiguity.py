@@ -11,6 +11,7 @@ import pytest
 
 from memlm.ambiguity import AmbiguousGrammar, exact_entropy, proved_unambiguous, sentence_entropy
 from memlm.grammar import Grammar, NeverEnding, is_terminal
+from memlm.question import LEXICON, QuestionFormation
 
 UNAMBIGUOUS = {
     "right-linear": "S -> 'a' S [1/2] | 'b' [1/2]",
@@ -56,6 +57,23 @@ def test_an_unambiguous_grammar_whose_proof_is_not_found_is_refused_too():
     found = sentence_entropy(arithmetic)
     assert not found.exact and found.lower < arithmetic.entropy()
     assert found.upper == pytest.approx(arithmetic.entropy(), rel=1e-12)  # nothing is unknown of a derivation
+
+
+def test_a_chain_of_many_positions_is_proved():
+    chain = "S{0} -> 'a' S{1} [1/2] | 'b' T{1} [1/2]\nT{0} -> 'a' S{1} [1/4] | 'b' T{1} [3/4]"
+    lines = [chain.format(i, i + 1) for i in range(60)]
+    grammar = Grammar.from_text("\n".join([*lines, "S60 -> 'a' [1]", "T60 -> 'b' [1]"]))
+    assert proved_unambiguous(grammar)
+    assert 60 * 0.5 < exact_entropy(grammar) < 60 * math.log(2)
+
+
+def test_a_word_in_two_classes_makes_question_formation_ambiguous():
+    sheep = {name: [*words, "sheep"] if name in ("N_s", "N_p") else words for name, words in LEXICON.items()}
+    with pytest.raises(AmbiguousGrammar, match="the entropy of sentences is between"):
+        QuestionFormation(lexicon=sheep).entropy_rate()
+    # An adposition that is a verb too is harmless: its place tells which it is.
+    harmless = {name: [*words, "near"] if name == "V_i" else words for name, words in LEXICON.items()}
+    assert QuestionFormation(lexicon=harmless).entropy_rate().nats > QuestionFormation().entropy_rate().nats
 
 
 def random_grammar(draw, recursive):
