@@ -8,13 +8,13 @@ IGNORED.
 
 import torch
 
-from memlm import corpora
+from memlm import corpora, sources
 from memlm.corpora import IGNORED, encode
 
 
 class Lines:
-    """Question-Formation lines, one a sequence, padded to the longest of the batch. Losses also by half: up to the type
-    token (``before``) and after it."""
+    """Lines of a corpus, one a sequence, padded to the longest of the batch. Losses also by half, where lines have two: up
+    to the type token (``before``) and after it."""
 
     fixed_length = False
 
@@ -34,8 +34,11 @@ class Lines:
         return self._inputs[rows, :width], self._targets[rows, :width]
 
     def held(self):
-        masks = {part: {"before": half, "after": ~half} for part, (_, _, half) in self._held.items()}
-        return {part: (x, y, masks[part]) for part, (x, y, _) in self._held.items()}
+        parts = {}
+        for part, (x, y, half) in self._held.items():
+            two = (~half & (y != IGNORED)).any()
+            parts[part] = (x, y, {"before": half, "after": ~half} if two else {})
+        return parts
 
     def scores(self, model):
         return {}
@@ -84,6 +87,9 @@ def load(data, context):
     those that it describes."""
     if data.source in corpora.SOURCES:
         corpus = corpora.load_question_formation(data.source, data.size)
+        digest, sequences = corpus.digest, Lines(corpus)
+    elif data.source in sources.SOURCES:
+        corpus = corpora.load_lines(data.source, data.size)
         digest, sequences = corpus.digest, Lines(corpus)
     else:
         from memlm import text
