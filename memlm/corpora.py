@@ -4,13 +4,15 @@ import hashlib
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 
 from memlm import sources
 from memlm.grammar import question_formation
 from memlm.paths import RAW, sha256, writing
-from memlm.question import split_line
+from memlm.question import LEXICON, split_line
 
 QUESTION_FORMATION = RAW / "question-formation"
 _ADDRESS = "https://raw.githubusercontent.com/tommccoy1/rnn-hierarchical-biases/master/data/question."
@@ -41,6 +43,7 @@ class Corpus:
     train: tuple[str, ...]
     dev: tuple[str, ...]
     test: tuple[str, ...]
+    gen: tuple[str, ...] = ()  # questions whose subject has a relative clause: the generalisation set
 
 
 def blob_id(data):
@@ -96,30 +99,37 @@ def load_question_formation(source, train_lines=100_000, seed=0, folder=QUESTION
     """
     if source not in SOURCES:
         raise CorpusError(f"source is {source!r}; expected one of {', '.join(SOURCES)}")
-    language = question_formation()
-    sizes = {"train": train_lines, "dev": 1_000, "test": 10_000}
     if source == "generator":
-        lines, drawn = {}, 0
-        while len(lines) < sum(sizes.values()):  # a dict keeps the order and drops duplicates
-            lines.update(dict.fromkeys(language.sample(sum(sizes.values()), f"{seed}:{drawn}")))
-            drawn += 1
-        lines, parts, at = list(lines), {}, 0
-        for part, size in sizes.items():
-            parts[part] = lines[at : at + size]
-            at += size
-    else:
-        actual = available_source(folder)
-        if actual != source:
-            raise CorpusError(f"the files in {folder} are of source {actual!r}; expected {source!r}")
-        parts = {part: _read(folder / f"question.{part}", language.vocabulary) for part in sizes}
-        for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
-            shared = len(set(parts[one]) & set(parts[other]))
-            if shared:
-                raise CorpusError(f"question.{one} and question.{other} share {shared} lines; expected 0")
-        # The public files are in generation order, short sentences first.
-        order = np.random.default_rng(seed).permutation(len(parts["train"]))
-        parts["train"] = [parts["train"][i] for i in order[:train_lines]]
+        return _generated(train_lines, seed)
+    language = question_formation()
+    actual = available_source(folder)
+    if actual != source:
+        raise CorpusError(f"the files in {folder} are of source {actual!r}; expected {source!r}")
+    parts = {part: _read(folder / f"question.{part}", language.vocabulary) for part in ("train", "dev", "test")}
+    for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        shared = len(set(parts[one]) & set(parts[other]))
+        if shared:
+            raise CorpusError(f"question.{one} and question.{other} share {shared} lines; expected 0")
+    # The public files are in generation order, short sentences first.
+    order = np.random.default_rng(seed).permutation(len(parts["train"]))
+    parts["train"] = [parts["train"][i] for i in order[:train_lines]]
+    if (folder / "question.gen").is_file():
+        parts["gen"] = _read(folder / "question.gen", language.vocabulary)
     return _corpus(source, language, parts)
+
+
+@lru_cache(maxsize=2)
+def _generated(train_lines, seed):
+    language = question_formation()
+    sizes, lines, drawn = {"train": train_lines, "dev": 1_000, "test": 10_000}, {}, 0
+    while len(lines) < sum(sizes.values()):  # a dict keeps the order and drops duplicates
+        lines.update(dict.fromkeys(language.sample(sum(sizes.values()), f"{seed}:{drawn}")))
+        drawn += 1
+    left = iter(lines)
+    parts = {part: list(islice(left, size)) for part, size in sizes.items()}
+    held_out = question_formation(quest=1, relative_questions=True).sample(5_000, f"{seed}:gen")
+    parts["gen"] = [line for line in dict.fromkeys(held_out) if line.split()[2] in LEXICON["Rel"]]
+    return _corpus("generator", language, parts)
 
 
 def _corpus(source, language, parts):
