@@ -21,7 +21,9 @@ Reading order (each module uses only those above it):
   experiments
     grammar      probabilistic grammars with exact entropy
     inside       the probability of a sentence under a grammar
+    ambiguity    a proof that no sentence has two derivations; bounds where there is none
     question     the Question-Formation language as a grammar
+    sources      sources of text whose entropy rate is known exactly
     corpora      where training lines come from, and what is refused
     tokenizer    text to ids and back, without network: bytes, GPT-2's own, pairs learnt from a corpus
     documents    where documents come from: files, books, OpenWebText, the documentation of the pinned packages

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 
 def _notebooks(options):
@@ -22,17 +23,40 @@ def _default_profile():
 
 
 def _train(options):
-    from memlm import experiments, runs
+    import fnmatch
+    import logging
 
-    table = {"X2": experiments.question_formation_runs}
-    if options.experiment not in table:
-        raise ValueError(f"experiment is {options.experiment!r}; expected one of {', '.join(table)}")
-    corpus, configs = table[options.experiment](options.profile or _default_profile(), options.seed)
-    print(f"lines from source {corpus.source!r}")
-    trained = runs.load_or_train(configs, force=options.force)
+    from memlm import experiments, paths, records, runs
+
+    logging.basicConfig(format="%(message)s")
+    runs.LOG.setLevel(logging.INFO)
+    profile = options.profile or _default_profile()
+    configs = experiments.configs(options.experiment, profile, options.seed, data=options.data)
+    if options.only:
+        labels = [config.label for config in configs]
+        configs = [c for c in configs if any(fnmatch.fnmatch(c.label, f"*{part}*") for part in options.only)]
+        if not configs:
+            raise ValueError(f"--only is {', '.join(options.only)}; expected part of one of {', '.join(labels)}")
+    folder = Path(options.out) if options.out else records.RUNS
+    trained = runs.load_or_train(configs, force=options.force, folder=folder)
     if int(os.environ.get("RANK", 0)) == 0:
-        for run in trained:
-            print(f"{run.id}: train {run.metrics[-1]['train_loss']:.4f}, held out {run.metrics[-1]['dev_loss']:.4f}")
+        where = folder.relative_to(paths.ROOT) if folder.is_relative_to(paths.ROOT) else folder
+        for config, run in zip(configs, trained, strict=True):
+            last, stamp = run.metrics[-1], run.stamp
+            print(
+                f"{config.label}: train {last['train_loss']:.4f}, held out {last['dev_loss']:.4f} nats per token; "
+                f"{stamp['tokens_per_second']:,.0f} tokens/s, {stamp['mfu']:.0%} of peak, {stamp['seconds']:.0f} s; "
+                f"{where}/{run.id}"
+            )
+
+
+def _tokenise(options):
+    from memlm import documents, text
+
+    source = documents.source(options.kind, *([options.path] if options.path else []))
+    found = text.tokenise(options.name, source, options.tokenizer, options.budget, vocabulary=options.vocabulary)
+    parts = ", ".join(f"{part} {len(getattr(found, part)):,} tokens" for part in text.PARTS)
+    print(f"{options.name}: {parts}, vocabulary {found.vocabulary_size}")
 
 
 def _verdicts(options):
@@ -103,11 +127,24 @@ def main(arguments=None):
     )
     every["notebooks"].add_argument("--from-records", action="store_true", help="replay data/records, train nothing")
     every["train"] = command(_train, "train", "train the runs of an experiment, without any notebook")
-    every["train"].add_argument("experiment", help="its claim id, such as X2")
+    every["train"].add_argument("experiment", help="its claim id, such as X2, or text: a GPT-2 on text of your own")
+    every["train"].add_argument("--only", action="append", default=[], metavar="PART", help="runs whose label has this part")
+    every["train"].add_argument("--data", metavar="NAME", help="train on this tokenised text (see tokenise)")
+    every["train"].add_argument("--out", metavar="DIR", help="where runs are kept (default data/cache/runs)")
+    every["train"].add_argument(
+        "--resume", action="store_true", help="go on where a killed run stopped, as is done anyway unless --force is given"
+    )
     for name in ("notebooks", "train"):
         every[name].add_argument("--profile", help="smoke, cpu, gpu or paper (default: gpu where there is one, else cpu)")
         every[name].add_argument("--seed", type=int, default=0, help="shifts every seed (default 0)")
         every[name].add_argument("--force", action="store_true", help="do again what is already done")
+    tokenise = command(_tokenise, "tokenise", "turn documents into tokens for training, once")
+    tokenise.add_argument("name", help="what to call the result")
+    tokenise.add_argument("kind", help="jsonl, text, spgc, openwebtext or documentation")
+    tokenise.add_argument("path", nargs="?", help="the file or folder, where the kind has one")
+    tokenise.add_argument("--tokenizer", default="gpt2", help="gpt2 (default), bpe or byte")
+    tokenise.add_argument("--vocabulary", type=int, default=4096, help="ids of bpe (default 4096)")
+    tokenise.add_argument("--budget", type=int, help="tokens, in whole documents (default: all)")
     verdicts = command(_verdicts, "verdicts", "print the verdict table")
     verdicts.add_argument("--profile", help="verdicts of the last run of this profile (default: the committed ones)")
     verdicts.add_argument("--json", action="store_true", help="with every check, as JSON")
@@ -120,6 +157,8 @@ def main(arguments=None):
     command(_publish, "publish", "copy runs, verdicts and times into data/records and README").add_argument("--profile")
     command(_strip, "strip", "remove outputs from the stored notebooks")
     options = parser.parse_args(arguments)
+    if options.command == "train" and options.force and options.resume:
+        parser.error("--resume goes on with a run and --force begins again; expected one of them")
     try:
         options.function(options)
     except BrokenPipeError:  # the reader, such as head, has seen enough

@@ -1,19 +1,22 @@
 """Training data as numbered sequences: what the training loop asks for, from lines or from one long file of tokens.
 
 Both classes have ``len()`` (training sequences), ``vocabulary`` (size), ``batch(rows)`` -> (inputs, targets) int64 tensors
-(b, T), and ``held()`` -> {part: (inputs, targets, {name: mask})}, the sequences on which losses are evaluated. Targets that
-are not predicted are IGNORED.
+(b, T), ``fixed_length`` (has T one value?), ``held()`` -> {part: (inputs, targets, {name: mask})}, the sequences on which
+losses are evaluated, and ``scores(model)`` -> {name: number}, what else is measured. Targets that are not predicted are
+IGNORED.
 """
 
 import torch
 
-from memlm import corpora
+from memlm import corpora, sources
 from memlm.corpora import IGNORED, encode
 
 
 class Lines:
-    """Question-Formation lines, one a sequence, padded to the longest of the batch. Losses also by half: up to the type
-    token (``before``) and after it."""
+    """Lines of a corpus, one a sequence, padded to the longest of the batch. Losses also by half, where lines have two: up
+    to the type token (``before``) and after it."""
+
+    fixed_length = False
 
     def __init__(self, corpus, evaluated=1000):
         self.vocabulary = len(corpus.vocabulary) + 1
@@ -31,8 +34,14 @@ class Lines:
         return self._inputs[rows, :width], self._targets[rows, :width]
 
     def held(self):
-        masks = {part: {"before": half, "after": ~half} for part, (_, _, half) in self._held.items()}
-        return {part: (x, y, masks[part]) for part, (x, y, _) in self._held.items()}
+        parts = {}
+        for part, (x, y, half) in self._held.items():
+            two = (~half & (y != IGNORED)).any()
+            parts[part] = (x, y, {"before": half, "after": ~half} if two else {})
+        return parts
+
+    def scores(self, model):
+        return {}
 
 
 class Windows:
@@ -41,6 +50,8 @@ class Windows:
     train, dev: one-dimensional integer arrays (memory-mapped files do). Losses are evaluated on the first ``evaluated``
     windows of each.
     """
+
+    fixed_length = True
 
     def __init__(self, train, dev, vocabulary, context, evaluated=64):
         for name, part in (("train", train), ("dev", dev)):
@@ -67,6 +78,9 @@ class Windows:
             parts[name] = (*self._cut(tokens, range(count)), {})
         return parts
 
+    def scores(self, model):
+        return {}
+
 
 def load(data, context):
     """The sequences that a DataConfig names, cut to ``context`` where they are one file. Raises CorpusError if they are not
@@ -74,11 +88,14 @@ def load(data, context):
     if data.source in corpora.SOURCES:
         corpus = corpora.load_question_formation(data.source, data.size)
         digest, sequences = corpus.digest, Lines(corpus)
+    elif data.source in sources.SOURCES:
+        corpus = corpora.load_lines(data.source, data.size)
+        digest, sequences = corpus.digest, Lines(corpus)
     else:
         from memlm import text
 
-        corpus = text.open_tokens(data.source)
-        digest, sequences = corpus.digest, Windows(corpus.train[: data.size], corpus.dev, corpus.vocabulary, context)
+        corpus = text.open_tokens(text.TEXT / data.source)
+        digest, sequences = corpus.digest, Windows(corpus.train[: data.size], corpus.dev, corpus.vocabulary_size, context)
     if digest != data.digest:
         raise corpora.CorpusError(f"the data of {data.source!r} have digest {digest[:12]}; expected {data.digest[:12]}")
     return sequences

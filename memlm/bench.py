@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from memlm import loss, models, runs, train
+from memlm import loss, models, records, train
 from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.paths import CACHE, write_json
 
@@ -214,7 +214,7 @@ def run(threads=None, small=False):
         results[precision][loop]["peak_memory"] = number
     record = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "device": runs.device_name(),
+        "device": records.device_name(),
         "threads": threads,
         "versions": {"python": platform.python_version(), "torch": version("torch")},
         "size": asdict(size),

@@ -13,7 +13,7 @@ PRECISIONS = ("float32", "bfloat16")
 class ModelConfig:
     """The shape of a model, and what ``models.build`` makes of it."""
 
-    kind: str  # vanilla or gpt2
+    kind: str  # vanilla, gpt2, openelm, or one of models.OPEN_ELM
     n_layer: int
     d_model: int
     n_head: int
@@ -60,6 +60,12 @@ class RunConfig:
             raise ValueError(f"schedule is {self.schedule!r}; expected linear or cosine")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; expected {' or '.join(PRECISIONS)}")
+
+    @property
+    def label(self):
+        """A name for people: data, size of data, model, seed."""
+        m = self.model
+        return f"{self.data.source}-{self.data.size}-{m.kind}{m.n_layer}x{m.d_model}-seed{self.seed}".replace(" ", "_")
 
     def rate(self, step):
         """Learning rate of step 1, 2, ..., steps."""

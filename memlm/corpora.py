@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from memlm import sources
 from memlm.grammar import question_formation
 from memlm.paths import RAW, sha256, writing
 from memlm.question import split_line
@@ -31,7 +32,8 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Lines of text in three disjoint parts. source: one of SOURCES; digest: SHA-256 of all lines, in order."""
+    """Lines of text in three parts. source: one of SOURCES, whose parts are disjoint, or a name of ``sources.SOURCES``,
+    whose parts are independent draws; digest: SHA-256 of all lines, in order."""
 
     source: str
     digest: str
@@ -117,8 +119,23 @@ def load_question_formation(source, train_lines=100_000, seed=0, folder=QUESTION
         # The public files are in generation order, short sentences first.
         order = np.random.default_rng(seed).permutation(len(parts["train"]))
         parts["train"] = [parts["train"][i] for i in order[:train_lines]]
+    return _corpus(source, language, parts)
+
+
+def _corpus(source, language, parts):
     digest = sha256("\n".join(line for part in parts.values() for line in part))
-    return Corpus(source, digest, tuple(language.vocabulary), *(tuple(parts[part]) for part in sizes))
+    return Corpus(source, digest, tuple(language.vocabulary), **{part: tuple(lines) for part, lines in parts.items()})
+
+
+def load_lines(name, train_lines=100_000, seed=0):
+    """The corpus of a source of ``sources.SOURCES``: train, dev and test are independent draws from it.
+
+    Lines that occur twice are kept, within a part and between parts: the law of lines that have not occurred before is
+    another one, with more long lines and a higher entropy rate, which moreover changes with the number of lines drawn (see
+    ``QuestionFormation.heldout_entropy_rate``). Raises ValueError that lists the names.
+    """
+    language, sizes = sources.source(name), {"train": train_lines, "dev": 1_000, "test": 10_000}
+    return _corpus(name, language, {part: language.sample(size, f"{seed}:{part}") for part, size in sizes.items()})
 
 
 def _read(path, vocabulary):
@@ -136,11 +153,12 @@ def _read(path, vocabulary):
 def encode(lines, vocabulary):
     """Lines as token ids: (inputs, targets, first_half), each (m, T) with T the longest line; numpy int64, int64, bool.
 
-    inputs begin with END, targets end with it; padding is END in inputs and IGNORED in targets. first_half marks the
-    targets up to and including the type token. The tab is no token.
+    inputs begin with END, targets end with it; padding is END in inputs and IGNORED in targets. The tab is no token.
+    first_half marks the targets that can be random: the words before the tab, so up to and including a type token, and in
+    a line without a tab all words and the end of the line, since where it ends is then random too.
     """
     ids = {word: i for i, word in enumerate(vocabulary, END + 1)}
-    halves = [split_line(line) for line in lines]
+    halves = [sources.split(line) for line in lines]
     width = max(len(first) + len(second) for first, second in halves) + 1
     inputs = np.full((len(lines), width), END)
     targets = np.full((len(lines), width), IGNORED)
@@ -150,5 +168,5 @@ def encode(lines, vocabulary):
         inputs[row, 1 : len(tokens) + 1] = tokens
         targets[row, : len(tokens)] = tokens
         targets[row, len(tokens)] = END
-        first_half[row, : len(first)] = True
+        first_half[row, : len(first) + (not second)] = True
     return inputs, targets, first_half

@@ -24,11 +24,16 @@ def is_terminal(symbol):
     return symbol[0] == "'"
 
 
+class NeverEnding(ValueError):
+    """The derivations of a grammar may go on for ever, or have no finite mean length."""
+
+
 @dataclass(frozen=True)
 class Grammar:
     """A grammar: for each left side its alternatives (weight, right side), the weights of a left side summing to one.
 
-    Build it with ``Grammar.from_text``. Where a sentence has several derivations, ``entropy`` is that of derivations.
+    Build it with ``Grammar.from_text``. ``entropy`` is that of derivations; where a sentence can have several, the entropy
+    of sentences is less, and ``memlm.ambiguity`` bounds it.
     """
 
     start: str
@@ -66,7 +71,7 @@ class Grammar:
                         raise ValueError(f"{symbol} stands on the right of {left} but on no left side")
         radius = max(abs(np.linalg.eigvals(self._offspring)))
         if radius >= 1 - 1e-9:
-            raise ValueError(f"mean offspring has spectral radius {radius:.6g}; expected < 1, or sentences may never end")
+            raise NeverEnding(f"mean offspring has spectral radius {radius:.6g}; expected < 1, or sentences may never end")
 
     def text(self):
         """The rules in the notation that ``from_text`` reads, one left side a line."""
@@ -85,6 +90,12 @@ class Grammar:
                 seen[symbol] = len(seen)
                 queue += [s for _, right in self.rules[symbol] for s in right if not is_terminal(s)]
         return seen
+
+    @cached_property
+    def vocabulary(self):
+        """The words that sentences can hold, sorted."""
+        rights = [right for left in self._reachable for _, right in self.rules[left]]
+        return sorted({symbol[1:] for right in rights for symbol in right if is_terminal(symbol)})
 
     @cached_property
     def _offspring(self):
@@ -106,7 +117,8 @@ class Grammar:
     def entropy(self):
         """Entropy of a derivation in nats per sentence, exact: sum over symbols A of E[visits to A] H(weights of A).
 
-        It is the entropy of the sentences when no sentence has two derivations, and an upper bound otherwise.
+        It is the entropy of the sentences when no sentence has two derivations, and an upper bound otherwise: see
+        ``memlm.ambiguity.sentence_entropy``.
         """
         return self._expected(lambda alternatives: -math.fsum(float(w) * math.log(w) for w, _ in alternatives))
 
@@ -114,9 +126,14 @@ class Grammar:
         """Mean number of terminals of a sentence."""
         return self._expected(lambda alternatives: math.fsum(float(w) * sum(map(is_terminal, r)) for w, r in alternatives))
 
+    @cached_property
+    def recursive(self):
+        """Whether some symbol derives itself again, so that there are infinitely many derivations."""
+        return bool(np.linalg.matrix_power(self._offspring > 0, len(self._reachable)).any())
+
     def derivations(self, symbol=None):
         """Every derivation of a grammar without recursion, as pairs (words, probability as a Fraction)."""
-        if np.linalg.matrix_power(self._offspring, len(self._reachable)).any():
+        if self.recursive:
             raise ValueError("the grammar is recursive and has infinitely many derivations; expected a finite one")
         for weight, right in self.rules[symbol or self.start]:
             partial = [((), weight)]

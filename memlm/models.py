@@ -217,10 +217,27 @@ OPEN_ELM = {
 
 
 def build(config, vocabulary):
-    """The model of a configs.ModelConfig, newly initialised. Raises ValueError for an unknown kind."""
+    """The model of a configs.ModelConfig, newly initialised. ValueError for an unknown kind or a shape it cannot have.
+
+    openelm has the same heads in every layer, half of them for keys and values; the kinds of OPEN_ELM are the paper's.
+    """
     shape = {name: getattr(config, name) for name in ("n_layer", "d_model", "n_head", "dropout")}
     if config.kind == "vanilla":
         return VanillaTransformer(vocabulary, d_ff=config.d_ff, max_length=config.context, **shape)
     if config.kind == "gpt2":
+        if config.d_ff != 4 * config.d_model:
+            raise ValueError(f"d_ff is {config.d_ff}; expected 4 d_model = {4 * config.d_model} in gpt2")
         return gpt2(vocabulary, context=config.context, **shape)
-    raise ValueError(f"kind is {config.kind!r}; expected vanilla or gpt2")
+    if config.kind == "openelm":
+        heads, kv = (config.n_head,) * config.n_layer, (max(config.n_head // 2, 1),) * config.n_layer
+        ffn, size = (config.d_ff / config.d_model,) * 2, config.d_model // config.n_head
+        return OpenELM(vocabulary, config.d_model, heads, kv, ffn, config.context, size, config.dropout)
+    if config.kind in OPEN_ELM:
+        printed = OPEN_ELM[config.kind]
+        if (config.d_model, config.n_layer) != (printed["d_model"], len(printed["query_heads"])):
+            raise ValueError(
+                f"{config.kind} has n_layer {config.n_layer} and d_model {config.d_model}; expected "
+                f"{len(printed['query_heads'])} and {printed['d_model']}"
+            )
+        return OpenELM(vocabulary, **printed, context=config.context, dropout=config.dropout)
+    raise ValueError(f"kind is {config.kind!r}; expected vanilla, gpt2, openelm, {', '.join(OPEN_ELM)}")

@@ -3,7 +3,7 @@
 import json
 import re
 
-from memlm import claims, figures, notebooks, paths, runs
+from memlm import claims, figures, notebooks, paths, records
 
 README = paths.ROOT / "README.md"
 
@@ -50,7 +50,7 @@ def _measured(profile, stamps, shown):
     these the time that is already committed stands."""
     known, measured = notebooks.times().get(profile, {}), {}
     for name, stamp in stamps.items():
-        files = [runs.RUNS / id / "stamp.json" for id in shown.get(name, ())]
+        files = [records.RUNS / id / "stamp.json" for id in shown.get(name, ())]
         if all(file.is_file() and file.stat().st_mtime > stamp["begun"] for file in files):
             measured[name] = stamp["seconds"]
         elif name in known:
@@ -73,16 +73,16 @@ def publish(profile):
         shown.setdefault(entry["notebook"], set()).update(entry["records"])
     if profile in figures.PUBLISHED and figures.stale():
         raise ValueError("; ".join(figures.stale()))
-    times = {**notebooks.times(), profile: _measured(profile, stamps, shown), "device": runs.device_name()}
+    times = {**notebooks.times(), profile: _measured(profile, stamps, shown), "device": records.device_name()}
     commands = {"set-up": paths.REPORT / "setup.seconds", "./run_tests.sh": paths.REPORT / "tests.seconds"}
     times["commands"] = times.get("commands", {}) | {c: int(f.read_text()) for c, f in commands.items() if f.is_file()}
     paths.write_json(paths.RECORDS / "times.json", times)
     if profile not in figures.PUBLISHED:
         return [f"times of profile {profile} are in data/records/times.json", _refill()]
     paths.write_json(paths.RECORDS / "verdicts.json", claims.recorded(profile))
-    kept = {id for ids in shown.values() for id in ids if (runs.RUNS / id).is_dir()}
+    kept = {id for ids in shown.values() for id in ids if (records.RUNS / id).is_dir()}
     for id in kept:
-        runs.keep_record(runs.read(runs.RUNS / id))
+        records.keep(records.read(records.RUNS / id))
     return [f"{len(kept)} runs and the verdicts of profile {profile} are in data/records", _refill()]
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memlm.ambiguity import exact_entropy
 from memlm.grammar import Grammar
 
 NOUNS = "newt orangutan peacock quail raven salamander tyrannosaurus unicorn vulture walrus xylophone yak zebra"
@@ -126,7 +127,7 @@ class QuestionFormation:
 
     @cached_property
     def grammar(self):
-        """The grammar of first halves, type token included. It is unambiguous."""
+        """The grammar of first halves, type token included. With the lexicon of the real files it is unambiguous."""
         return Grammar.from_text(_rules(self.lexicon, Fraction(self.quest), self.relative_questions))
 
     @property
@@ -139,8 +140,11 @@ class QuestionFormation:
         return EntropyRate(nats / (2 * first), nats / first, 0.0, nats, 2 * first)
 
     def entropy_rate(self):
-        """EntropyRate of independent lines, exact: entropy of the grammar over the mean number of predicted tokens."""
-        return self._rate(self.grammar.entropy(), self.grammar.mean_length())
+        """EntropyRate of independent lines, exact: entropy of the grammar over the mean number of predicted tokens.
+
+        Raises AmbiguousGrammar for a lexicon that lets a line have two derivations.
+        """
+        return self._rate(exact_entropy(self.grammar), self.grammar.mean_length())
 
     def heldout_entropy_rate(self, distinct):
         """EntropyRate of a line that is none of the ``distinct`` different lines drawn before it.
@@ -161,9 +165,12 @@ class QuestionFormation:
 
     def log_prob(self, lines):
         """log probability in nats of each line of text; -inf for a line that the language does not have. (m,) float64."""
-        halves = [split_line(line) for line in lines]
+        halves = [self.split(line) for line in lines]
         scores = self.grammar.log_prob([first for first, _ in halves])
-        return np.where([complete(first) == second for first, second in halves], scores, -math.inf)
+        right = [s > -math.inf and complete(first) == second for s, (first, second) in zip(scores, halves, strict=True)]
+        return np.where(right, scores, -math.inf)
+
+    split = staticmethod(split_line)
 
     def sample(self, n, seed):
         """n independent lines of text from the seed."""

@@ -4,9 +4,12 @@ import json
 import math
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -14,6 +17,8 @@ from memlm import checkpoints, models
 from memlm.configs import RunConfig, config_hash  # noqa: F401
 from memlm.corpora import IGNORED
 from memlm.loss import linear_cross_entropy, token_losses
+
+CLOCK = ("seconds", "tokens_per_second")  # metrics that two equal runs do not share
 
 
 class Diverged(RuntimeError):
@@ -23,25 +28,57 @@ class Diverged(RuntimeError):
 class _Loss(torch.nn.Module):
     """A model as a function of a batch to its summed loss, so that several processes can share it."""
 
-    def __init__(self, model):
+    def __init__(self, model, compiled):
         super().__init__()
         self.model = model
+        # A plain function, not a module of its own: its parameters are the model's.
+        self.hidden = torch.compile(model.hidden) if compiled else model.hidden
 
     def forward(self, inputs, targets):
-        return linear_cross_entropy(self.model.hidden(inputs), self.model.head, targets)
+        return linear_cross_entropy(self.hidden(inputs), self.model.head, targets)
 
 
 @torch.no_grad()
 def evaluate(model, part, batch=64):
-    """Mean losses with dropout off, in nats per predicted token: over all targets, and over each mask of the part."""
-    model.eval()
+    """Mean losses in nats per predicted token, with dropout as the model has it now: over all targets, and over each mask
+    of the part, which is (inputs, targets, {name: mask})."""
     inputs, targets, masks = part
     pieces = zip(inputs.split(batch), targets.split(batch), strict=True)
     losses = torch.cat([token_losses(model.hidden(x), model.head, y).cpu() for x, y in pieces])
     kept = (targets != IGNORED).cpu()
-    model.train()
     everything = {"loss": kept} | {name: kept & mask.cpu() for name, mask in masks.items()}
     return {name: losses[mask].double().mean().item() for name, mask in everything.items()}
+
+
+class _Order:
+    """Which sequences a step takes. Every pass over the data has an order of its own, drawn from the seed and the number of
+    the pass alone, so that any step's sequences are known without those before it."""
+
+    def __init__(self, sequences, batch_size, seed):
+        self.batch_size, self.sequences = batch_size, sequences
+        self.order = lru_cache(maxsize=2)(lambda number: np.random.default_rng([seed, number]).permutation(sequences))
+
+    def rows(self, step):
+        """Numbers of the sequences of step 1, 2, ...: int64 (batch_size,). A pass begins where the last one ended."""
+        passes, places = np.divmod(np.arange((step - 1) * self.batch_size, step * self.batch_size), self.sequences)
+        parts = [self.order(int(number))[places[passes == number]] for number in np.unique(passes)]
+        return torch.from_numpy(np.concatenate(parts))
+
+
+def _prefetched(data, order, steps, device):
+    """The batches of ``steps``, each made, and on a GPU pinned, while the one before it is trained on."""
+
+    def make(step):
+        batch = data.batch(order.rows(step))
+        return batch if device == "cpu" else tuple(part.pin_memory() for part in batch)
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(make, steps.start) if steps else None
+        for step in steps:
+            batch = coming.result()
+            if step + 1 in steps:
+                coming = thread.submit(make, step + 1)
+            yield step, batch
 
 
 class _Run:
@@ -51,8 +88,6 @@ class _Run:
         torch.manual_seed(config.seed)  # weights and dropout
         self.config, self.device = config, device
         self.model = models.build(config.model, data.vocabulary).to(device)
-        self.batches = torch.Generator().manual_seed(config.seed)
-        self.order = torch.empty(0, dtype=torch.int64)
         *betas, eps = config.adam
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=betas, eps=eps, fused=True
@@ -60,16 +95,9 @@ class _Run:
         self.step = self.tokens = 0
         self.seconds, self.running, self.written = 0.0, [], 0
 
-    def rows(self, count, sequences):
-        """Numbers of the next ``count`` sequences; a new pass over the data begins where the last one ended."""
-        while len(self.order) < count:
-            self.order = torch.cat([self.order, torch.randperm(sequences, generator=self.batches)])
-        taken, self.order = self.order[:count], self.order[count:]
-        return taken
-
     def save(self, folder):
         numbers = {name: getattr(self, name) for name in ("step", "tokens", "seconds", "running", "written")}
-        random = {"batches": self.batches.get_state(), "order": self.order, "torch": torch.get_rng_state()}
+        random = {"torch": torch.get_rng_state()}
         if self.device != "cpu":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         state = {"numbers": numbers, "random": random, "optimiser": self.optimiser.state_dict()}
@@ -85,11 +113,23 @@ class _Run:
             self.optimiser.load_state_dict(state["optimiser"])
             for name, value in state["numbers"].items():
                 setattr(self, name, value)
-            self.batches.set_state(state["random"]["batches"])
-            self.order = state["random"]["order"]
             torch.set_rng_state(state["random"]["torch"])
             if self.device != "cpu":
                 torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+    def measure(self, held):
+        """Losses on the parts of ``held``, without dropout and, if the model has any, with it (its bits from the step)."""
+        metrics, random = {}, [] if self.device == "cpu" else [self.device]
+        for name, part in held.items():
+            with _autocast(self.config, self.device):
+                self.model.eval()
+                metrics |= {f"{name}_{key}": value for key, value in evaluate(self.model, part).items()}
+                self.model.train()
+                if self.config.model.dropout:
+                    with torch.random.fork_rng(random):
+                        torch.manual_seed(self.step)
+                        metrics[f"{name}_loss_dropout"] = evaluate(self.model, part)["loss"]
+        return metrics
 
 
 def _step(run, loss_of, batch, rank, world):
@@ -122,13 +162,15 @@ def _autocast(config, device):
     return torch.autocast(torch.device(device).type, getattr(torch, config.precision))
 
 
-def train(config, data, folder, device="cpu"):
+def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss: None):
     """Train in ``folder``, or go on from its newest checkpoint: the end is the same to the bit (CPU, float32).
 
     folder/metrics.jsonl gets a line at step 0, every ``eval_every`` steps and at the last: step, tokens, seconds,
-    train_running (mean loss of the batches since the last line, dropout as configured: what papers plot), and losses with
-    dropout off on parts of the training and held-out data. Under torchrun every process takes its share of each batch and
-    the first one writes. Returns the model. Raises Diverged with the step; the last checkpoint is then kept.
+    tokens_per_second (of training alone), train_running (mean loss of the batches since the last line, dropout as
+    configured: what papers plot), losses with dropout off, and on, on parts of the training and held-out data, and what
+    ``data.scores(model)`` measures. Under torchrun every process takes its share of each batch and the first one writes.
+    ``progress`` is called after every step. Returns the model. Raises Diverged with the step; the last checkpoint, made
+    while losses were finite, is then kept.
     """
     folder = Path(folder)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -138,7 +180,8 @@ def train(config, data, folder, device="cpu"):
         )
     run = _Run(config, data, device)
     run.restore(folder / "checkpoints")
-    loss_of = _Loss(run.model)
+    # Compiling takes a minute: it pays on a GPU, where all batches have one shape.
+    loss_of = _Loss(run.model, compiled=device != "cpu" and data.fixed_length)
     if rank > 0:
         torch.manual_seed(config.seed + 10_000 * rank)  # dropout of its own; weights and batches are those of the first
     if world > 1:
@@ -150,36 +193,49 @@ def train(config, data, folder, device="cpu"):
         with open(path, "ab") as file:
             file.truncate(run.written)  # what a killed run wrote after its last checkpoint is written again
     before, begun = run.seconds, time.perf_counter()
+    since = (begun, run.tokens)  # the clock and the tokens when training last went on
+    unchecked = []  # the loss of the last step: looking at it at once would make a GPU wait
+
+    def check():
+        for step, loss in unchecked:
+            if not math.isfinite(loss := loss.item()):
+                raise Diverged(f"training loss is {loss} at step {step}; expected a finite number (lr {config.lr})")
+            run.running.append(loss)
+            progress(step, run.tokens, loss)
+        unchecked.clear()
 
     def report():
-        run.seconds = before + time.perf_counter() - begun
-        metrics = {"step": run.step, "tokens": run.tokens, "seconds": round(run.seconds, 3)}
+        check()
+        now = time.perf_counter()
+        metrics = {"step": run.step, "tokens": run.tokens}
         if run.running:
             metrics["train_running"] = math.fsum(run.running) / len(run.running)
-        for name, part in held.items():
-            metrics |= {f"{name}_{key}": value for key, value in evaluate(run.model, part).items()}
-        run.running = []
+            metrics["tokens_per_second"] = round((run.tokens - since[1]) / (now - since[0]), 1)
+        metrics |= run.measure(held) | data.scores(run.model)
+        run.running, run.seconds = [], before + time.perf_counter() - begun
         with open(path, "ab") as file:
-            file.write((json.dumps(metrics) + "\n").encode())
+            file.write((json.dumps({**metrics, "seconds": round(run.seconds, 3)}) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
             run.written = file.tell()
         run.save(folder / "checkpoints")
+        return time.perf_counter(), run.tokens
 
     if run.step == 0 and run.written == 0 and rank == 0:
-        report()
-    while run.step < config.steps:
-        run.step += 1
+        since = report()
+    order = _Order(len(data), config.batch_size, config.seed)
+    for step, batch in _prefetched(data, order, range(run.step + 1, config.steps + 1), device):
+        run.step = step
         for group in run.optimiser.param_groups:
-            group["lr"] = config.rate(run.step)
-        batch = data.batch(run.rows(config.batch_size, len(data)))
-        loss = _step(run, loss_of, batch, rank, world).item()
-        if not math.isfinite(loss):
-            raise Diverged(f"training loss is {loss} at step {run.step}; expected a finite number (lr {config.lr})")
-        run.running.append(loss)
+            group["lr"] = config.rate(step)
+        loss = _step(run, loss_of, batch, rank, world)
+        check()
+        unchecked.append((step, loss))
         run.tokens += int((batch[1] != IGNORED).sum())
-        if rank == 0 and (run.step % config.eval_every == 0 or run.step == config.steps):
-            report()
-        elif run.step % config.eval_every == 0:
-            run.running = []
+        if step % config.eval_every == 0 or step == config.steps:
+            if rank == 0:
+                since = report()
+            else:
+                check()
+                run.running = []
     return run.model

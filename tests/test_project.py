@@ -121,7 +121,7 @@ def test_importing_memlm_is_fast_and_loads_no_slow_library():
 def test_an_unknown_submodule_is_named():
     import memlm
 
-    with pytest.raises(AttributeError, match="module 'memlm' has no attribute 'utils'; it has ball"):
+    with pytest.raises(AttributeError, match="module 'memlm' has no attribute 'utils'; it has ambiguity"):
         memlm.utils  # noqa: B018
 
 

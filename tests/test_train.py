@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from memlm import batches, checkpoints, corpora, models, runs, train
+from memlm import batches, checkpoints, corpora, models, train
 from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.grammar import question_formation
 
@@ -44,7 +44,7 @@ CONFIG = RunConfig(
 def numbers(folder):
     """The metrics of a run without what depends on the clock."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if k not in train.CLOCK} for line in lines]
 
 
 @pytest.fixture
@@ -123,6 +123,40 @@ def test_rates_warm_up_and_end_near_zero():
         rates = [replace(CONFIG, schedule=schedule).rate(step) for step in range(1, 13)]
         assert rates[:4] == pytest.approx([0.0025, 0.005, 0.0075, 0.01])
         assert rates[3] == rates[4] == max(rates) and all(a > b > 0 for a, b in pairwise(rates[4:]))
+
+
+def test_every_pass_takes_each_sequence_once_and_a_step_is_known_without_those_before_it():
+    order = train._Order(sequences=10, batch_size=4, seed=3)
+    taken = torch.cat([order.rows(step) for step in range(1, 11)])  # four passes
+    for number, rows in enumerate(taken.split(10)):
+        assert sorted(rows.tolist()) == list(range(10)), number
+    assert len({tuple(rows.tolist()) for rows in taken.split(10)}) == 4
+    assert torch.equal(train._Order(10, 4, 3).rows(7), order.rows(7))
+    assert not torch.equal(train._Order(10, 4, 4).rows(7), order.rows(7))
+    assert sorted(train._Order(3, 7, 0).rows(1).tolist()).count(0) in (2, 3)  # a batch may be longer than the data
+
+
+def test_losses_with_dropout_are_measured_beside_those_without(train_quietly):
+    _, metrics, _ = train_quietly(CONFIG)
+    for m in metrics:
+        assert m["dev_loss_dropout"] != m["dev_loss"] and m["dev_loss_dropout"] == pytest.approx(m["dev_loss"], rel=0.1)
+    assert "dev_loss_dropout" not in train_quietly(replace(CONFIG, model=replace(MODEL, dropout=0.0)))[1][-1]
+
+
+def test_what_the_data_measure_is_in_the_metrics_and_changes_nothing_else(train_quietly):
+    class Scored:
+        def __getattr__(self, name):
+            return getattr(DATA, name)
+
+        def __len__(self):
+            return len(DATA)
+
+        def scores(self, model):
+            return {"parameters": sum(p.numel() for p in model.parameters())}
+
+    plain, scored = train_quietly(CONFIG)[1], train_quietly(CONFIG, data=Scored())[1]
+    assert len({m.pop("parameters") for m in scored}) == 1
+    assert scored == plain
 
 
 def test_windows_cover_the_file_once_and_predict_the_next_token():
@@ -216,23 +250,6 @@ def test_a_full_disk_loses_nothing_that_was_written(train_quietly, tmp_path):
     assert train_quietly(CONFIG, folder)[1] == whole
 
 
-def test_two_processes_that_start_the_same_run_share_it(tmp_path):
-    id, code = runs.run_id(CONFIG), runs.training_code()
-    children = []
-    for _ in range(2):
-        child = os.fork()
-        if child == 0:
-            try:
-                runs.train_here(CONFIG, id, code, tmp_path)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        children.append(child)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
-    assert [m["step"] for m in runs.read(tmp_path / id).metrics] == [0, 5, 10, 12]
-    assert [p.name for p in tmp_path.glob("[!.]*")] == [id]
-
-
 @pytest.mark.parametrize("name", ["model.safetensors", "state.pt", "stamp.json"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_damaged_checkpoints_are_refused(train_quietly, name, damage):
@@ -269,64 +286,6 @@ def test_a_foreign_checkpoint_is_refused(train_quietly):
 def test_bad_configurations_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **change)
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(runs, "RECORDS", tmp_path / "records")
-    run = runs.train_here(CONFIG, runs.run_id(CONFIG), runs.training_code(), tmp_path / "runs")
-    return tmp_path, run
-
-
-def test_a_finished_run_is_read_and_not_trained_again(store, monkeypatch):
-    folder, run = store
-    assert [p.name for p in (folder / "runs").glob("[!.]*")] == [run.id]
-    monkeypatch.setattr(runs, "train_here", None)
-    assert runs.load_or_train([CONFIG]) == [run]
-    assert run.stamp["device"] and run.stamp["versions"]["torch"] == torch.__version__
-    steps, losses = run.column("dev_loss")
-    assert steps == (0, 5, 10, 12) and len(losses) == 4
-    with pytest.raises(KeyError, match="has no metric 'accuracy'"):
-        run.column("accuracy")
-
-
-def test_records_are_found_by_configuration_alone_and_say_when_the_code_has_changed(store, monkeypatch):
-    folder, run = store
-    with pytest.raises(LookupError, match="holds no record of"):
-        runs.load_or_train([CONFIG], from_records=True)
-    runs.keep_record(run)
-    (kept,) = [runs.find_record(CONFIG, folder / "records")]
-    assert kept == run
-    monkeypatch.setattr(runs, "training_code", lambda: "0" * 16)
-    assert runs.find_record(CONFIG, folder / "records").outdated
-    assert runs.find_record(replace(CONFIG, seed=9), folder / "records") is None
-
-
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "stamp.json"])
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
-def test_damaged_runs_are_refused(store, name, damage):
-    folder, run = store
-    path = folder / "runs" / run.id / name
-    data = path.read_bytes()
-    if damage == "remove":
-        path.unlink()
-    elif damage == "truncate":
-        path.write_bytes(data[: len(data) // 2])
-    else:
-        at = data.index(b'"') + 1
-        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-    with pytest.raises(runs.DamagedRun, match=run.id):
-        runs.load_or_train([CONFIG])
-
-
-def test_runs_side_by_side_in_other_processes_give_the_same_bits_as_one_here(store, capfd):
-    _, run = store
-    (again,) = runs.load_or_train([CONFIG], force=True)
-    assert again.stamp["seal"] != run.stamp["seal"]  # it was trained again
-    clean = [[{k: v for k, v in m.items() if k != "seconds"} for m in r.metrics] for r in (run, again)]
-    assert clean[0] == clean[1]
-    assert json.dumps(run.config) == json.dumps(again.config)
 
 
 TOGETHER = """

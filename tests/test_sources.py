@@ -1,0 +1,187 @@
+"""Sources against closed forms, sampling and wrong lines.   ./run_tests.sh tests/test_sources.py"""
+
+import math
+import time
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from memlm import batches, corpora
+from memlm.ambiguity import AmbiguousGrammar, proved_unambiguous
+from memlm.configs import DataConfig
+from memlm.grammar import Grammar
+from memlm.question import LEXICON
+from memlm.sources import SOURCES, Pairs, Sentences, reinflect, scaled_lexicon, source
+
+EVERY = pytest.mark.parametrize("name", SOURCES)
+LINES = {name: source(name).sample(10_000, seed=0) for name in SOURCES}
+PAIRED = [name for name, lines in LINES.items() if "\t" in lines[0]]
+
+
+@EVERY
+def test_the_entropy_of_a_source_is_proved_and_is_what_sampled_lines_cost(name):
+    language = source(name)
+    assert proved_unambiguous(language.grammar)
+    start = time.process_time()
+    nats = -language.log_prob(LINES[name])
+    assert time.process_time() - start < 4  # at most 1.5 s on an idle core
+    rate = language.entropy_rate()
+    tokens = np.array([len(line.split()) + 1 for line in LINES[name]])
+    for values, mean in ((nats, rate.nats), (tokens, rate.tokens)):
+        assert abs(values.mean() - mean) <= 3 * values.std() / 100 + 1e-9  # 10,000 lines; three standard errors
+    assert rate.total == pytest.approx(rate.nats / rate.tokens, rel=1e-12)
+    assert tokens.max() <= 60
+    assert {word for line in LINES[name] for word in line.split()} <= set(language.vocabulary)
+    assert language.vocabulary == sorted(set(language.vocabulary))
+    assert language.sample(50, seed=0) == LINES[name][:50] != language.sample(50, seed=1)
+
+
+def test_the_rates_are_spread_around_1():
+    rates = sorted(language.entropy_rate().total for language in SOURCES.values())
+    assert len(rates) >= 8
+    assert rates[0] < 0.4 and rates[-1] > 2.5
+    assert sum(rate < 0.8 for rate in rates) >= 3 and sum(rate > 1.2 for rate in rates) >= 4
+
+
+def test_closed_forms():
+    geometric = Sentences(Grammar.from_text("S -> 'a' S [3/4] | 'a' [1/4]")).entropy_rate()
+    h = -math.log(1 / 4) / 4 - math.log(3 / 4) * 3 / 4
+    assert geometric[:2] == pytest.approx((4 * h / 5,) * 2, rel=1e-12)  # four words and an end, h for each word
+    assert math.isnan(geometric.after)
+    assert source("clock").entropy_rate().total == pytest.approx(8 * (math.log(8) / 4 - math.log(3 / 4) * 3 / 4) / 17)
+    zipf = [1 / k / sum(1 / i for i in range(1, 21)) for k in range(1, 21)]
+    stop = -math.log(1 / 5) / 5 - math.log(4 / 5) * 4 / 5
+    exact = 5 * (stop - math.fsum(p * math.log(p) for p in zipf)) / 6
+    assert source("words").entropy_rate().total == pytest.approx(exact, rel=1e-12)
+
+
+def test_tense_by_enumeration_of_a_grammar_of_two_words_a_class():
+    text = source("tense reinflection").grammar.text()
+    few = {"Det": ["the"], "N_s": ["newt"], "N_p": ["newts"], "Prep": ["by"], "Verb": ["amused", "admired"]}
+    lines = [line for line in text.splitlines() if line.split()[0] not in few]
+    lines += [f"{left} -> " + " | ".join(f"'{w}' [1/{len(words)}]" for w in words) for left, words in few.items()]
+    small = Pairs(Grammar.from_text("\n".join(lines)), reinflect)
+    table = dict(small.grammar.derivations())
+    assert len(table) == 2 * 2 * (2 + 4) ** 2 and sum(table.values()) == 1
+    rate = small.entropy_rate()
+    assert rate.nats == pytest.approx(-math.fsum(float(p) * math.log(p) for p in table.values()), rel=1e-12)
+    assert rate.tokens == pytest.approx(float(sum(2 * p * len(words) for words, p in table.items())), rel=1e-12)
+
+
+@pytest.mark.parametrize("factor", [Fraction(1, 4), Fraction(1, 2), 2, 4])
+def test_a_scaled_lexicon_changes_the_words_entropy_alone(factor):
+    lexicon = scaled_lexicon(factor)
+    for name, words in LEXICON.items():
+        fixed = name.startswith(("Aux", "Rel"))
+        assert len(set(lexicon[name])) == (len(words) if fixed else math.ceil(len(words) * factor)), name
+        assert set(words) & set(lexicon[name])
+    every = [word for words in lexicon.values() for word in words]
+    assert len(every) == len(set(every))  # so that no word is in two classes
+    assert scaled_lexicon(1) == LEXICON
+
+
+def test_multiplying_the_lexicon_adds_the_logarithm_for_each_content_word():
+    once, twice, four = (source(f"{n}").entropy_rate() for n in ("question formation", "double lexicon", "fourfold lexicon"))
+    assert once.tokens == twice.tokens == four.tokens
+    content = {word for name, words in LEXICON.items() if not name.startswith(("Aux", "Rel")) for word in words}
+    counts = np.array([sum(w in content for w in line.split("\t")[0].split()) for line in LINES["question formation"]])
+    mean = (twice.nats - once.nats) / math.log(2)
+    assert four.nats - twice.nats == pytest.approx(twice.nats - once.nats, rel=1e-12)
+    assert abs(counts.mean() - mean) < 3 * counts.std() / 100
+
+
+def test_reinflection_agrees_with_the_subject():
+    cases = {
+        "the newt admired some yaks . past": "the newt admired some yaks .",
+        "the newt by my yaks admired some yak . present": "the newt by my yaks admires some yak .",
+        "her vultures near my yak accepted the newt . present": "her vultures near my yak accept the newt .",
+    }
+    for first, second in cases.items():
+        assert reinflect(first.split()) == second.split()
+        log_prob = source("tense reinflection").log_prob([f"{first}\t{second}", f"{first}\t{second} ."])
+        assert log_prob[0] > -30 and log_prob[1] == -math.inf
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_outputs_are_a_function_of_the_first_half_and_any_other_is_refused(name):
+    assert len(PAIRED) >= 8
+    language, known = source(name), {}
+    for line in LINES[name]:
+        first, second = line.split("\t")
+        assert known.setdefault(first, second) == second
+        assert len(second.split()) == len(first.split()) - 1
+    # Some first halves came twice, except among the 3e20 of the largest source.
+    assert len(known) < len(LINES[name]) or name == "fourfold lexicon"
+    halves = [line.split("\t") for line in LINES[name][:40]]
+    wrong = {
+        "backwards": [f"{first}\t{' '.join(second.split()[::-1])}" for first, second in halves],
+        "without the last word": [f"{first}\t{second.rsplit(' ', 1)[0]}" for first, second in halves],
+        "another line's": [f"{first}\t{second}" for (first, _), (_, second) in pairwise(halves)],
+        "none": [f"{first}\t" for first, _ in halves],
+    }
+    altered = {kind: [line for line in lines if line not in LINES[name]] for kind, lines in wrong.items()}
+    assert all(len(lines) > 30 for lines in altered.values())
+    assert (language.log_prob([line for lines in altered.values() for line in lines]) == -math.inf).all()
+
+
+@EVERY
+def test_lines_that_a_source_lacks(name):
+    language, paired = source(name), name in PAIRED
+    cut = [
+        " ".join(language.split(line)[0][1:]) + ("\t" + line.split("\t")[1] if paired else "") for line in LINES[name][:50]
+    ]
+    if name != "words":  # there any string of words is a line
+        assert (language.log_prob(cut) == -math.inf).all()
+    if not paired:
+        assert language.log_prob([LINES[name][0] + "\t" + LINES[name][0]]).tolist() == [-math.inf]
+
+
+def test_a_grammar_of_unknown_entropy_is_refused_with_its_bounds():
+    bracketing = Sentences(Grammar.from_text("S -> S S [1/3] | 'a' [2/3]"))
+    with pytest.raises(AmbiguousGrammar, match=r"between 1\.25282 and 1\.25282 nats"):
+        bracketing.entropy_rate()
+    assert np.isfinite(bracketing.log_prob(bracketing.sample(100, seed=0))).all()
+    with pytest.raises(ValueError, match="the grammar has the word 'New York'; expected words without white space"):
+        Sentences(Grammar.from_text("S -> 'New York' [1]"))
+    halved = Pairs(Grammar.from_text("S -> 'a' S [3/4] | 'b' [1/4]"), lambda first: first[::2])
+    with pytest.raises(ValueError, match=r"the output of '.*' has \d words; expected \d"):
+        halved.sample(10, seed=0)
+
+
+@EVERY
+def test_a_corpus_of_any_source_is_encoded_and_loaded(name):
+    corpus = corpora.load_lines(name, train_lines=300)
+    assert (corpus.source, len(corpus.train), len(corpus.dev), len(corpus.test)) == (name, 300, 1000, 10_000)
+    inputs, targets, first_half = corpora.encode(corpus.train, corpus.vocabulary)
+    kept = targets != corpora.IGNORED
+    assert kept.sum(1).tolist() == [len(line.split()) + 1 for line in corpus.train]
+    # The marked targets are as many as the rate's: half of them, or all.
+    assert first_half.sum() == (kept.sum() / 2 if name in PAIRED else kept.sum())
+    assert not (first_half & ~kept).any()
+    names = ("", *corpus.vocabulary)
+    assert " ".join(names[i] for i in inputs[0] if i) == " ".join(corpus.train[0].split())
+    data = batches.load(DataConfig(name, corpus.digest, 300), context=64)
+    assert len(data) == 300 and set(data.held()["dev"][2]) == ({"before", "after"} if name in PAIRED else set())
+
+
+def test_a_corpus_depends_on_the_seed_alone_and_another_one_is_refused():
+    corpus = corpora.load_lines("clock", train_lines=300)
+    assert corpus == corpora.load_lines("clock", train_lines=300) != corpora.load_lines("clock", train_lines=300, seed=1)
+    assert corpora.load_lines("clock", train_lines=400).train[:300] == corpus.train
+    with pytest.raises(corpora.CorpusError, match=r"the data of 'clock' have digest .*; expected 000"):
+        batches.load(DataConfig("clock", "0" * 64, 300), context=64)
+    with pytest.raises(ValueError, match="source is 'wiki'; expected one of clock"):
+        corpora.load_lines("wiki")
+
+
+def test_parts_are_draws_from_the_source_where_distinct_lines_would_not_be():
+    language, corpus = source("clock"), corpora.load_lines("clock", train_lines=20_000)
+    nats = language.entropy_rate().nats
+    for part in (corpus.train, corpus.dev, corpus.test):
+        paid = -language.log_prob(part)
+        assert len(set(part)) < len(part)
+        assert abs(paid.mean() - nats) < 3 * paid.std() / math.sqrt(len(part))
+    assert -language.log_prob(sorted(set(corpus.train))).mean() > nats + 2
+    assert set(corpus.train) & set(corpus.dev)
