@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from memlm import loss, models, records, train
+from memlm import models, records, train
 from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.paths import CACHE, write_json
 
@@ -95,8 +95,7 @@ def ours(size, precision, device):
         schedule="linear", weight_decay=0.01, adam=(0.9, 0.999, 1e-8), precision=precision, eval_every=1, seed=0
     )  # fmt: skip
     run = train._Run(config, SimpleNamespace(vocabulary=size.vocabulary), device)
-    hidden = run.model.hidden if device == "cpu" else torch.compile(run.model.hidden)
-    loss_of = lambda x, y: loss.linear_cross_entropy(hidden(x), run.model.head, y)  # noqa: E731
+    loss_of = train._Loss(run.model, compiled=device != "cpu")
     return run.model, lambda batch: train._step(run, loss_of, batch, 0, 1)
 
 
