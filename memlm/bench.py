@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from memlm import loss, models, records, train
+from memlm import models, records, train
 from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.paths import CACHE, write_json
 
@@ -40,7 +40,7 @@ class Size:
     rounds: int  # timed steps of each loop
 
 
-CPU = Size(ModelConfig("gpt2", 4, 256, 4, 1024, 0.0, 128), 50257, 16, 9)
+CPU = Size(ModelConfig("gpt2", 4, 256, 4, 1024, 0.0, 128), 50257, 16, 7)
 GPU = Size(ModelConfig("gpt2", 12, 768, 12, 3072, 0.0, 1024), 50257, 32, 20)  # GPT-2 small
 SMALL = Size(ModelConfig("vanilla", 2, 64, 4, 128, 0.0, 32), 5000, 8, 5)
 
@@ -60,14 +60,14 @@ def _matmul_peak(device, precision, threads):
         for _ in range(12):
             seconds = _seconds(lambda a=a, out=out: torch.mm(a, a, out=out), device)
             best = max(best, 2 * size**3 / seconds)
-            if time.perf_counter() - begun > 2:  # a slow or busy machine
+            if time.perf_counter() - begun > 1:  # a slow or busy machine
                 break
     return best
 
 
 def _seconds(work, device):
     """Seconds until ``work()`` is done, on a GPU too."""
-    wait = torch.cuda.synchronize if device != "cpu" else lambda: None
+    wait = (lambda: None) if device == "cpu" else (lambda: torch.cuda.synchronize(device))
     wait()
     begun = time.perf_counter()
     work()
@@ -91,24 +91,11 @@ def flops_per_token(model, context):
 def ours(size, precision, device):
     """(model, step): step(batch) is what ``train`` does with a batch, and returns its mean loss."""
     config = RunConfig(
-        experiment="bench",
-        data=DataConfig("random", "", 0),
-        model=size.model,
-        batch_size=size.batch,
-        accumulate=1,
-        steps=1,
-        lr=1e-3,
-        warmup_steps=0,
-        schedule="linear",
-        weight_decay=0.01,
-        adam=(0.9, 0.999, 1e-8),
-        precision=precision,
-        eval_every=1,
-        seed=0,
-    )
+        "bench", DataConfig("random", "", 0), size.model, size.batch, accumulate=1, steps=1, lr=1e-3, warmup_steps=0,
+        schedule="linear", weight_decay=0.01, adam=(0.9, 0.999, 1e-8), precision=precision, eval_every=1, seed=0
+    )  # fmt: skip
     run = train._Run(config, SimpleNamespace(vocabulary=size.vocabulary), device)
-    hidden = run.model.hidden if device == "cpu" else torch.compile(run.model.hidden)
-    loss_of = lambda x, y: loss.linear_cross_entropy(hidden(x), run.model.head, y)  # noqa: E731
+    loss_of = train._Loss(run.model, compiled=device != "cpu")
     return run.model, lambda batch: train._step(run, loss_of, batch, 0, 1)
 
 
@@ -147,7 +134,7 @@ def peak_memory(loop, size, precision, device, threads):
     for _ in range(3):
         step(_batch(size, device))
     if device != "cpu":
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated()  # without what CUDA itself takes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -162,9 +149,10 @@ def compare(size, precisions, device):
     losses = {key: step(batch).item() for key, (_, step) in loops.items()}
     tokens = batch[1].numel()
     flops = tokens * flops_per_token(next(iter(loops.values()))[0], size.model.context)
-    for number in tqdm(range(size.rounds), desc="rounds", disable=None):
+    for number in tqdm(range(size.rounds + 1), desc="rounds", disable=None):
         for key, (_, step) in list(loops.items())[:: 1 if number % 2 else -1]:  # neither is always the first
             seconds[key].append(_seconds(lambda step=step: step(batch), device))
+    seconds = {key: times[1:] for key, times in seconds.items()}  # the first round warms up
     results = {}
     for precision in precisions:
         found = {loop: losses[precision, loop] for loop in LOOPS}
@@ -177,9 +165,8 @@ def compare(size, precisions, device):
             median = statistics.median(seconds[precision, loop])
             share = flops / median / matmul_peak(device, precision)
             result[loop] = {"tokens_per_second": tokens / median, "share_of_peak": share}
-        result["ratio_to_plain_float32"] = (
-            _ratio(seconds["float32", "plain"], seconds[precision, "ours"]) if "float32" in precisions else None
-        )
+        if precision != "float32" and "float32" in precisions:
+            result["ratio_to_plain_float32"] = _ratio(seconds["float32", "plain"], seconds[precision, "ours"])
         if device != "cpu":
             result["overhead"] = _overhead(lambda step=loops[precision, "ours"][1]: step(batch))
         results[precision] = result
@@ -210,7 +197,7 @@ def run(threads=None, small=False):
         if threads < 1:
             raise ValueError(f"threads is {threads}; expected at least 1")
         torch.set_num_threads(threads)
-    threads, size = torch.get_num_threads(), SMALL if small else CPU if device == "cpu" else GPU
+    threads, size = torch.get_num_threads(), SMALL if small else {"cpu": CPU, "cuda": GPU}[device]
     peaks = {precision: matmul_peak(device, precision) for precision in AGREE}
     low = peaks["bfloat16"] > 1.2 * peaks["float32"]  # else the processor has no bfloat16 products of its own
     precisions = ["bfloat16"] if device != "cpu" else list(AGREE) if low else ["float32"]
@@ -250,8 +237,8 @@ def table(record):
             line = f"{precision + ' ' + loop:16}{numbers}{result['loss'][loop]:10.5f}"
             if loop == "ours":
                 line += "   {median:.2f} ({least:.2f} to {greatest:.2f})".format(**result["ratio"])
-                if precision != "float32" and (other := result["ratio_to_plain_float32"]):
-                    line += "; to plain float32 {median:.2f}".format(**other)
+                if "ratio_to_plain_float32" in result:
+                    line += "; to plain float32 {median:.2f}".format(**result["ratio_to_plain_float32"])
             lines.append(line)
         if "overhead" in result:
             lines.append(f"{precision}: {result['overhead']:.1%} of a step's time is no kernel's")

@@ -107,9 +107,9 @@ def _softmax_minus_one_hot_(z, targets, losses):
     """Turn logits z (k, width) into softmax - one-hot, the loss's gradient, and write the k losses; both through float32.
 
     log sum_j exp(z_j) = z_top - log(softmax_top) for the greatest logit, whose probability cannot underflow. Few rows at a
-    time on the CPU, so that what is between stays in its cache.
+    time on the CPU, so that what is between stays in its cache; not fewer, because threads meet after every operation.
     """
-    few = max(PIECE // 128 // z.shape[1], 1) if z.device.type == "cpu" else len(z)
+    few = max(PIECE // 64 // z.shape[1], 1) if z.device.type == "cpu" else len(z)
     for part, t, loss in zip(z.split(few), targets.split(few), losses.split(few), strict=True):
         index = t.where(t != IGNORED, 0)[:, None]
         below = part.amax(1, keepdim=True).to(loss.dtype) - part.gather(1, index)  # how far the target is below the top
