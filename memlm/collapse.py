@@ -125,11 +125,11 @@ def collapse_report(model, train, heldout, begin=None, max_shared=0.01, basin=64
 
         index = max(0, mean over train of p(x) - mean over held-out of p(x)) * d / (number of distinct contexts),
 
-    with p(x) = exp(-E(x)): the probability that a sequence which the model gives out (after one of the contexts) is a training
-    sequence, less that of its being one of equally many held-out ones. Take any law that treats training and held-out
-    sequences alike (the source's own, the uniform one) and move the share s of it to the lookup table: the index is s up to
-    sampling error, which is at most about max_shared. So it is a share of *sequences*, and moves late in training: with
-    ``begin``, mass >= exp(-T distance). Prefix.index (the same for a cue of k tokens), verbatim_* and gap move before.
+    with p(x) = exp(-E(x)): the probability that a sequence which the model gives out, after one of the contexts, is a
+    training sequence, less that of its being one of equally many held-out ones. Take any law that treats training and
+    held-out sequences alike (the source's own, the uniform one) and move the share s of it to the lookup table: the index is
+    s up to sampling error, which is at most about max_shared. So it is a share of *sequences*, and moves late in training:
+    with ``begin``, mass >= exp(-T distance). Prefix.index (the same for a cue of k tokens), verbatim_* and gap move before.
 
     What greedy decoding makes of a prefix is known from one pass: it gives back the rest exactly if and only if the most
     likely token at every position from k on, after the *true* tokens before it, is the true one; for up to the first

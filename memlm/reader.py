@@ -70,13 +70,15 @@ class Reader:
             raise TooLong(f"the model is shown {ids.shape[1]} tokens of a sequence; expected at most its context, {context}")
         ids = ids[:4, :64]
         before = self.logits(ids)
+        if not torch.allclose(before, self.logits(ids), rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise BadModel("the same tokens get other logits when asked twice; expected equal ones, as without dropout")
         finite = before[before.isfinite()]
         # Equal shapes go through equal kernels, so that what an earlier output can change by is rounding, 1e-6 of the
         # logits' spread in float32; a mask that leaks moves them by the spread itself divided by the number of tokens.
         tolerance = 1e-4 * float(finite.std(correction=0)) if len(finite) else 0.0
         for at in {ids.shape[1] - 1, ids.shape[1] // 2}:
             after = self.logits(torch.cat([ids[:, :at], (ids[:, at:] + 1) % self.vocabulary], 1))
-            same = torch.isclose(before[:, :at], after[:, :at], rtol=0.0, atol=tolerance)
+            same = torch.isclose(before[:, :at], after[:, :at], rtol=0.0, atol=tolerance, equal_nan=True)
             if not same.all():
                 moved = int((~same).any(-1).any(0).sum())
                 raise NotCausal(f"{moved} of {at} outputs depend on later tokens; expected none, as under a causal mask")
