@@ -12,7 +12,7 @@ import torch
 
 from memlm.reader import reading
 
-SIGMAS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+SIGMAS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 CORRUPTED = 0.1  # share of the predicted tokens that is substituted in the corrupted sequences
 
 
@@ -66,12 +66,13 @@ class CollapseReport:
 
     d, heldout: number of training and held-out sequences that were read; repeated, shared: training sequences that occurred
     before, held-out sequences that are training sequences, which were left out. tokens: predicted tokens per sequence.
-    energies: E(x) per sequence of "train", "heldout", "shuffled" (predicted tokens of training sequences in random order)
-    and "corrupted" (a tenth of them substituted). loss: their means per token. gap: loss of held-out minus loss of training.
-    floor: the least loss on the training sequences; distance: the loss of training minus floor, >= 0. entropy: mean entropy
-    of the next-token law along training and held-out sequences. prefixes: by number of given tokens. substitution: Basin by
-    number of substituted tokens of the tokens that the model sees; noise: by Gaussian noise on the input embeddings in units
-    of their root mean square, None where no embedding can be reached. effective_patterns: exp of the entropy of p over the
+    energies: E(x) per sequence of "train", "heldout", "shuffled" (predicted tokens of some training sequences in random
+    order) and "corrupted" (a tenth of them substituted). loss: their means per token. gap: loss of held-out minus that of
+    training. floor: the least loss on the training sequences, (log d)/T with a begin token, else the mean over them of
+    (log of how many begin with the same token)/(T - 1); distance: the loss of training minus floor, >= 0. entropy: mean
+    entropy of the next-token law along training and held-out sequences. prefixes: by number of given tokens. substitution:
+    Basin by number of substituted tokens among those that the model sees; noise: by Gaussian noise on the input embeddings in
+    units of their root mean square, None where no embedding can be reached. effective_patterns: exp of the entropy of p over the
     training sequences (contexts as often as in training): how many of them share their mass, 1 to d. mass: probability that
     what the model gives out after a training context is a training sequence; index: the collapse index, see collapse_report.
     """
@@ -113,13 +114,14 @@ def memoriser_floor(d, tokens_per_sequence):
     return math.log(d) / tokens_per_sequence
 
 
-def collapse_report(model, train, heldout, begin=None, max_shared=0.01, basin=64, seed=0):
+def collapse_report(model, train, heldout, begin=None, max_shared=0.01, damaged=100, seed=0):
     """Read every diagnostic of CollapseReport off a model. Deterministic given the seed; the model is left as it was.
 
     model: a model of ``memlm.models``, a causal language model of ``transformers``, or any callable ids (b, t) int64 ->
     logits (b, t, V). train (d, T), heldout (h, T) int64, T >= 2. The first token is context and T - 1 tokens are predicted;
     with ``begin``, a token id, this is put before every sequence and all T are predicted. max_shared: greatest share of the
-    held-out sequences that may be training sequences. basin: how many training sequences the two Basins are measured on.
+    held-out sequences that may be training sequences. damaged: how many training sequences are shuffled, corrupted, and
+    damaged for the two Basins.
 
     The collapse index in [0, 1] is, with k = 0 given tokens after ``begin`` (k = 1 without),
 
@@ -137,8 +139,8 @@ def collapse_report(model, train, heldout, begin=None, max_shared=0.01, basin=64
 
     Raises BadSequences, EmptyHeldOut, Overlap, and from ``memlm.reader`` BadModel, NotCausal, TooLong; all are ValueErrors.
     """
-    if basin < 1:
-        raise ValueError(f"basin is {basin}; expected at least 1")
+    if damaged < 1:
+        raise ValueError(f"damaged is {damaged}; expected at least 1")
     x, y = (_sequences(name, part) for name, part in (("train", train), ("heldout", heldout)))
     if x.shape[1] != y.shape[1]:
         raise BadSequences(f"train has sequences of {x.shape[1]} tokens and heldout of {y.shape[1]}; expected equal lengths")
@@ -152,21 +154,23 @@ def collapse_report(model, train, heldout, begin=None, max_shared=0.01, basin=64
         if begin is not None:
             x, y = (torch.cat([ids.new_full((len(ids), 1), begin), ids], 1) for ids in (x, y))
         reader.refuse_unless_causal(x[:, :-1])
-        return _report(reader, x, y, begin is not None, repeated, shared, basin, seed)
+        return _report(reader, x, y, begin is not None, repeated, shared, damaged, seed)
 
 
-def _report(reader, x, y, begun, repeated, shared, basin, seed):
+def _report(reader, x, y, begun, repeated, shared, damaged, seed):
     g, (d, length), first = torch.Generator().manual_seed(seed), x.shape, 1 - begun
     tokens = length - 1
-    rank = torch.rand(d, tokens, generator=g).argsort(1)  # a random order of the predicted tokens
-    damaged = _substitute(x[:, 1:], rank < max(1, round(CORRUPTED * tokens)), reader.vocabulary, g)
-    kinds = {"shuffled": x[:, 1:].gather(1, rank), "corrupted": damaged}
-    reader.bar.total = 3 * d + len(y)
-    substitution, noise = _basins(reader, x[torch.randperm(d, generator=g)[:basin]], begun, seed, g)
+    some = torch.randperm(d, generator=g)[:damaged]
+    context, rest = x[some, :1], x[some, 1:]
+    rank = torch.rand(rest.shape, generator=g).argsort(1)  # a random order of the predicted tokens
+    few = rank < max(1, round(CORRUPTED * tokens))
+    kinds = {"shuffled": rest.gather(1, rank), "corrupted": _substitute(rest, few, reader.vocabulary, g)}
+    reader.bar.total = d + len(y) + 16 * len(some)  # 14 strengths of damage, where T is 128
     (e_x, hit_x, entropy_x), (e_y, hit_y, entropy_y) = reader.read(x), reader.read(y)
     energy = {"train": e_x, "heldout": e_y}
-    for kind, rest in kinds.items():
-        energy[kind] = reader.energies(torch.cat([x[:, :1], rest[:, :-1]], 1), rest)
+    for kind, ids in kinds.items():
+        energy[kind] = reader.energies(torch.cat([context, ids[:, :-1]], 1), ids)
+    substitution, noise = _basins(reader, x[some], e_x[some].mean().item(), begun, seed, g)
     at = sorted({0, *(max(round(share * (length - begun)) - first, 0) for share in (1 / 8, 1 / 4, 1 / 2))})
     prefixes = tuple(_prefix(i, first, x, (e_x, hit_x), (e_y, hit_y)) for i in at)
     contexts = _same_prefix(x, 1)
@@ -209,22 +213,23 @@ def _same_prefix(x, k):
     return counts[which].double()
 
 
-def _basins(reader, x, begun, seed, g):
-    """The two Basins on the sequences x; a begin token is not damaged."""
+def _basins(reader, x, undamaged, begun, seed, g):
+    """The two Basins on the sequences x, given their energy as they are; a begin token is not damaged."""
     cue, targets = x[:, begun:-1], x[:, 1:]
-    counts = (0, *(2**i for i in range(cue.shape[1].bit_length()) if 2**i < cue.shape[1]), cue.shape[1])
-    sigmas = SIGMAS if reader.embedding is not None else ()
-    reader.bar.total += (len(counts) + len(sigmas)) * len(x)
+    seen = cue.shape[1]
+    counts = (*(2**i for i in range(seen.bit_length()) if 2**i < seen), seen)
     rank = torch.rand(cue.shape, generator=g).argsort(1)
     others = _substitute(cue, rank >= 0, reader.vocabulary, g)
-    substituted, noisy = [], []
+    substituted, noisy = [undamaged], [undamaged]
     for m in counts:  # the tokens substituted at m are also substituted, by the same, at every greater m
         ids = torch.cat([x[:, :begun], torch.where(rank < m, others, cue)], 1)
         substituted.append(reader.energies(ids, targets).mean().item())
-    for sigma in sigmas:
+    if reader.embedding is None:
+        return _basin((0, *counts), substituted), None
+    for sigma in SIGMAS:
         with reader.noise(sigma, seed):
             noisy.append(reader.energies(x[:, :-1], targets).mean().item())
-    return _basin(counts, substituted), _basin(sigmas, noisy) if sigmas else None
+    return _basin((0, *counts), substituted), _basin((0.0, *SIGMAS), noisy)
 
 
 def _basin(strength, energy):

@@ -85,7 +85,7 @@ def test_index_is_the_share_of_the_lookup_table(shape):
     assert collapse_report(law, train, heldout, shape[3]).index == pytest.approx(0, abs=0.02)
     uniform = collapse_report(Uniform(shape[2]), train, heldout, shape[3])
     assert uniform.index < 1e-12 and uniform.substitution.half_height is None and uniform.noise is None
-    assert uniform.entropy["train"] == uniform.loss["shuffled"] == pytest.approx(math.log(shape[2]))
+    assert [uniform.entropy["train"], uniform.loss["shuffled"]] == pytest.approx([math.log(shape[2])] * 2)
 
 
 def test_other_indices_are_refused_by_the_made_up_models():
@@ -131,7 +131,7 @@ def test_some_patterns_and_repeated_and_shared_sequences_are_counted():
 def test_basin_of_a_chain_is_linear_and_that_of_a_lookup_table_is_one_token():
     """In a chain a substituted token is felt by the next one alone: the mean rise is m/32 of the whole, and half at 16."""
     law, train, heldout, lookup = case(400, 33, 6, None)
-    found = collapse_report(law, train, heldout, basin=400).substitution
+    found = collapse_report(law, train, heldout, damaged=400).substitution
     rise = (np.array(found.energy) - found.energy[0]) / (found.energy[-1] - found.energy[0])
     assert found.strength == (0, 1, 2, 4, 8, 16, 32)
     assert rise == pytest.approx(np.array(found.strength) / 32, abs=0.03)  # 12,800 tokens, rises of 0.6 +- 1.5 nats
@@ -140,7 +140,7 @@ def test_basin_of_a_chain_is_linear_and_that_of_a_lookup_table_is_one_token():
 
 
 def own_report(model, x, y, **options):
-    return collapse_report(model, x, y, begin=0, basin=50, **options)
+    return collapse_report(model, x, y, begin=0, damaged=50, **options)
 
 
 def greedy_share(model, x, k):
@@ -194,7 +194,7 @@ def test_index_rises_to_one_as_the_loss_falls_to_the_floor_and_the_rest_moves_be
         2 < last.substitution.half_height < 10
     )  # a cue with some false tokens still calls up the rest: a lookup table's not
     assert 0.25 < last.noise.half_height < 1
-    assert last.noise.energy[0] == last.substitution.energy[0] == pytest.approx(last.loss["train"], abs=1e-6)
+    assert last.noise.energy[0] == last.substitution.energy[0] == pytest.approx(last.loss["train"], abs=1e-9)
     assert json.loads(json.dumps(last.to_dict()))["prefixes"][0]["index"] == last.index
 
 
@@ -220,7 +220,7 @@ def test_noise_reaches_the_embedding_of_every_architecture(kind):
     else:
         model = models.OpenELM(11, 16, (2,), (1,), (1.0, 1.0), head_size=8)
     energy = collapse_report(model, ids(9, 12, 11), ids(9, 12, 11, seed=1)).noise.energy
-    assert len(set(energy)) == len(energy) == 7
+    assert len(set(energy)) == len(energy) == 7 and energy[1] == pytest.approx(energy[0], abs=0.05)
 
 
 def test_models_that_look_ahead_are_refused():
@@ -269,7 +269,7 @@ X, Y = ids(9, 12, 11), ids(9, 12, 11, seed=1)
         ({"train": X + 1}, BadSequences, "train has ids from 1 to 11; expected 0 to 10, the vocabulary"),
         ({"heldout": Y - 1}, BadSequences, "heldout has ids from -1 to 9"),
         ({"begin": 11}, BadSequences, "begin has ids from 11 to 11; expected 0 to 10"),
-        ({"basin": 0}, ValueError, "basin is 0; expected at least 1"),
+        ({"damaged": 0}, ValueError, "damaged is 0; expected at least 1"),
         ({"model": models.VanillaTransformer(11, 1, 8, 1, 8, 0.0, max_length=10)}, reader.TooLong, "is shown 11 tokens"),
         ({"model": lambda x: torch.zeros(len(x), 11)}, reader.BadModel, r"give logits \(1, 11\); expected \(1, 1, V\)"),
         ({"model": lambda x: torch.zeros(*x.shape, 11).log() * 0}, reader.BadModel, "for 9 of 9 sequences hold nan"),
@@ -289,7 +289,7 @@ def test_speed_of_a_million_parameters():
     model = models.gpt2(512, 4, 144, 4, 128, 0.1)
     assert 1e6 < sum(p.numel() for p in model.parameters()) < 1.2e6
     begun = time.perf_counter()
-    collapse_report(model, ids(100, 128, 512), ids(100, 128, 512, seed=1), basin=7)
+    collapse_report(model, ids(100, 128, 512), ids(100, 128, 512, seed=1), damaged=10)
     assert time.perf_counter() - begun < 6 * 4  # four workers may share the machine
 
 
@@ -374,7 +374,7 @@ def test_a_real_model_has_not_collapsed_onto_stories_of_its_own_and_half_of_a_lo
     torch.manual_seed(0)
     told = model.generate(first.expand(240, 1), do_sample=True, top_k=0, max_new_tokens=40, pad_token_id=0)[:, 1:]
     train, heldout = told[:80], told[80:]
-    report = collapse_report(model, train, heldout, begin=1, basin=40)
+    report = collapse_report(model, train, heldout, begin=1, damaged=40)
     assert report.index < 1e-3 and report.mass < 1e-3
     # Of its own stories the mean energy is the mean entropy; training and held-out ones are two samples of one law.
     error = {
@@ -386,4 +386,4 @@ def test_a_real_model_has_not_collapsed_onto_stories_of_its_own_and_half_of_a_lo
     assert report.noise.half_height > 0 and report.substitution.half_height > 1
     begun = torch.cat([torch.ones(80, 1, dtype=torch.int64), train], 1)
     half = Mixture(0.5, Memoriser(begun, 512), lambda x: model(x).logits)
-    assert collapse_report(half, train, heldout, begin=1, basin=1).index == pytest.approx(0.5, abs=0.02)
+    assert collapse_report(half, train, heldout, begin=1, damaged=1).index == pytest.approx(0.5, abs=0.02)
