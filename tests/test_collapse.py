@@ -139,6 +139,14 @@ def test_basin_of_a_chain_is_linear_and_that_of_a_lookup_table_is_one_token():
     assert collapse_report(lookup, train, heldout).substitution.half_height == 1
 
 
+def test_shuffled_and_corrupted_sequences_are_what_they_are_called():
+    """Of independent tokens with p(0) = 0.9 the energy counts zeros: as many after shuffling, four of forty lost."""
+    law = Markov(torch.tensor([[0.9, 0.05, 0.05]]).expand(3, 3).double())
+    found = collapse_report(law, torch.zeros(1, 41, dtype=torch.int64), ids(5, 41, 3))
+    assert found.loss["shuffled"] == pytest.approx(found.loss["train"]) == pytest.approx(-math.log(0.9))
+    assert found.energies["corrupted"] == pytest.approx([-36 * math.log(0.9) - 4 * math.log(0.05)])
+
+
 def own_report(model, x, y, **options):
     return collapse_report(model, x, y, begin=0, damaged=50, **options)
 
@@ -239,16 +247,21 @@ def test_models_that_look_ahead_are_refused():
         logits[:, 0, 3] += 0.01 * inputs[:, -1]
         return logits
 
+    def at_the_end(inputs):
+        logits = sound(inputs)
+        logits[:, -2:-1, 3] += 0.01 * inputs[:, -1:]
+        return logits
+
     collapse_report(sound, x, y)
     with pytest.raises(reader.BadModel, match="the same tokens get other logits when asked twice; expected equal ones"):
         collapse_report(lambda inputs: sound(inputs), x, y)  # with dropout, which cannot be seen from outside
     sound.eval()
     collapse_report(lambda inputs: sound(inputs).bfloat16(), x, y)
-    planted = (without_mask, one_ahead, last_only)
+    planted = (without_mask, one_ahead, last_only, at_the_end)
     for model in planted:
         with pytest.raises(reader.NotCausal, match=r"\d+ of \d+ outputs depend on later tokens; expected none"):
             collapse_report(model, x, y)
-    assert len(planted) == 3
+    assert len(planted) == 4
 
 
 X, Y = ids(9, 12, 11), ids(9, 12, 11, seed=1)
