@@ -37,6 +37,8 @@ Reading order (each module uses only those above it):
     bench        how fast that loop is: against a plain one, and against the device's matrix products
     runs         runs found by the hash of their configuration and code
     experiments  which runs each profile consists of (numbers in profiles.toml)
+    calibration  made-up models whose law is known exactly
+    reader       any causal language model as a law of sequences
     collapse     what memorisation looks like from outside
   the suite
     claims       the ledger (claims.toml), checks, verdicts

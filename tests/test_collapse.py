@@ -1,0 +1,402 @@
+"""Diagnostics of collapse against models of known answer, and a real one.   ./run_tests.sh tests/test_collapse.py"""
+
+import itertools
+import json
+import math
+import struct
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from memlm import loss, models, reader
+from memlm.calibration import Markov, Memoriser, Mixture, Uniform
+from memlm.collapse import BadSequences, EmptyHeldOut, Overlap, collapse_report, memoriser_floor
+
+STORIES = Path(__file__).resolve().parents[2] / "shared" / "data" / "stories260K"
+SOURCES = [(20, 16, 5, 0), (100, 16, 12, None), (300, 12, 30, 0)]  # d, T, V, begin token
+
+
+def ids(n, t, vocabulary, seed=0):
+    return torch.randint(0, vocabulary, (n, t), generator=torch.Generator().manual_seed(seed))
+
+
+def source(vocabulary, seed, never=None):
+    """A random Markov chain; the token ``never`` does not occur in what it gives out."""
+    transition = torch.from_numpy(np.random.default_rng(seed).dirichlet(np.ones(vocabulary), vocabulary))
+    if never is not None:
+        transition[:, never] = 0
+    return Markov(transition / transition.sum(1, keepdim=True))
+
+
+def case(d, t, vocabulary, begin, heldout=400):
+    """A source, d training and some held-out sequences of it, and the lookup table of the former."""
+    law = source(vocabulary, d, begin)
+    first = ids(d + heldout, 1, vocabulary)[:, 0] if begin is None else torch.full((d + heldout,), begin)
+    x = law.sample(first, t + (begin is not None), seed=d)
+    lookup = Memoriser(x[:d], vocabulary)
+    x = x if begin is None else x[:, 1:]
+    return law, x[:d], x[d:], lookup
+
+
+def energies(model, x):
+    with reader.reading(model) as read:
+        return read.energies(x[:, :-1], x[:, 1:]).sum(1)
+
+
+def test_made_up_models_have_the_law_that_they_state():
+    """All 27 sequences that follow the token 0, against the products and shares written out."""
+    law = source(3, 0)
+    x = torch.tensor([[0, *rest] for rest in itertools.product(range(3), repeat=3)])
+    stored = x[[1, 5, 5, 20]]
+    chain = law.log_transition.exp()[x[:, :-1], x[:, 1:]].prod(1)
+    lookup = torch.tensor([sum(row == kept for kept in stored.tolist()) / 4 for row in x.tolist()], dtype=torch.float64)
+    for share in (0.0, 0.3, 1.0):
+        found = torch.exp(-energies(Mixture(share, Memoriser(stored, 3), law), x))
+        torch.testing.assert_close(found, share * lookup + (1 - share) * chain, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(torch.exp(-energies(Uniform(3), x)), torch.full((27,), 1 / 27).double())
+    x = law.sample(torch.zeros(20_000, dtype=torch.int64), 3, seed=1)
+    counted = torch.bincount(3 * x[:, 1] + x[:, 2], minlength=9) / 20_000
+    expected = (chain.view(9, 3).sum(1)).float()
+    assert ((counted - expected).abs() < 5 * (expected / 20_000).sqrt()).all()  # five standard errors
+    with pytest.raises(ValueError, match=r"share is 1\.5; expected 0 <= share <= 1"):
+        Mixture(1.5, law, law)
+
+
+@pytest.mark.parametrize("shape", SOURCES)
+def test_index_is_the_share_of_the_lookup_table(shape):
+    law, train, heldout, lookup = case(*shape)
+    found = [collapse_report(Mixture(k / 10, lookup, law), train, heldout, shape[3]) for k in range(11)]
+    index = [report.index for report in found]
+    assert index == pytest.approx([k / 10 for k in range(11)], abs=0.02)
+    assert all(a < b for a, b in itertools.pairwise(index))
+    one, none = found[10], found[0]
+    assert one.index == one.mass == pytest.approx(1) and one.effective_patterns == pytest.approx(len(train))
+    assert one.distance == pytest.approx(0, abs=1e-12) and one.gap == math.inf
+    assert all(p.index > 0.99 for p in one.prefixes)  # after a prefix of its own it is uniform: held-out ends weigh V^(k-T)
+    assert abs(none.gap) < 0.1 < none.distance  # two samples of one law
+    for report in found:
+        assert report.distance > -1e-12
+        if shape[3] is not None:  # Jensen's inequality
+            assert report.floor == memoriser_floor(shape[0], shape[1])
+            assert report.mass >= math.exp(-report.tokens * report.distance) - 1e-12
+    assert collapse_report(law, train, heldout, shape[3]).index == pytest.approx(0, abs=0.02)
+    uniform = collapse_report(Uniform(shape[2]), train, heldout, shape[3])
+    assert uniform.index < 1e-12 and uniform.substitution.half_height is None and uniform.noise is None
+    assert [uniform.entropy["train"], uniform.loss["shuffled"]] == pytest.approx([math.log(shape[2])] * 2)
+
+
+def test_other_indices_are_refused_by_the_made_up_models():
+    """What else one might take for the index, on the calibration table: each misses at least one line of it."""
+    law, train, heldout, lookup = case(20, 16, 5, 0, heldout=20)
+    begun = torch.cat([torch.zeros(40, 1, dtype=torch.int64), torch.cat([train, heldout])], 1)
+    half = Mixture(0.5, lookup, law)
+    table = [(lookup, 1), (law, 0), (Uniform(5), 0), (half, 0.5)]
+    table += [(Memoriser(begun, 5), 0), (Memoriser(begun[20:], 5), 0)]  # no more mass on training sequences than on unseen
+    found = [(collapse_report(model, train, heldout, begin=0), share) for model, share in table]
+
+    def misses(index):
+        return [share for report, share in found if not abs(index(report) - share) < 0.02]
+
+    assert not misses(lambda r: r.index)
+    planted = {
+        "mass without that of held-out sequences": lambda r: r.mass,
+        "verbatim share": lambda r: r.prefixes[-1].verbatim_train,
+        "the same index after half of the tokens": lambda r: r.prefixes[-1].index,
+        "way from the held-out loss to the floor": lambda r: 1 - r.distance / (r.distance + r.gap),
+        "share of patterns": lambda r: r.effective_patterns / r.d,
+        "not relative to the memoriser": lambda r: r.prefixes[0].mass_train - r.prefixes[0].mass_heldout,
+    }
+    assert sum(bool(misses(index)) for index in planted.values()) == len(planted) == 6
+    # Half and half at every token is another thing: whole sequences come out seldom, single tokens half of the time.
+    torn = collapse_report(lambda x: torch.logaddexp(lookup(x), law(x)), train, heldout, begin=0)
+    assert torn.index < 0.02 and torn.prefixes[-1].verbatim_train == 1
+
+
+def test_some_patterns_and_repeated_and_shared_sequences_are_counted():
+    _, train, heldout, _ = case(20, 16, 5, 0)
+    begun = torch.cat([torch.zeros(20, 1, dtype=torch.int64), train], 1)
+    report = collapse_report(Memoriser(begun[:5], 5), torch.cat([train, train[:3]]), heldout, begin=0)
+    assert (report.d, report.repeated) == (20, 3)
+    assert report.mass == report.index == pytest.approx(1) and report.effective_patterns == pytest.approx(5)
+    assert sorted(report.energies["train"])[:6] == pytest.approx([math.log(5)] * 5 + [math.inf])
+    report = collapse_report(Memoriser(begun, 5), train, torch.cat([heldout, train[:4]]), begin=0)
+    assert (report.shared, report.heldout, report.index) == (4, 400, pytest.approx(1))
+    with pytest.raises(Overlap, match=r"5 of 405 held-out sequences are training sequences; expected at most 1\.00%"):
+        collapse_report(Memoriser(begun, 5), train, torch.cat([heldout, train[:5]]), begin=0)
+
+
+def test_basin_of_a_chain_is_linear_and_that_of_a_lookup_table_is_one_token():
+    """In a chain a substituted token is felt by the next one alone: the mean rise is m/32 of the whole, and half at 16."""
+    law, train, heldout, lookup = case(400, 33, 6, None)
+    found = collapse_report(law, train, heldout, damaged=400).substitution
+    rise = (np.array(found.energy) - found.energy[0]) / (found.energy[-1] - found.energy[0])
+    assert found.strength == (0, 1, 2, 4, 8, 16, 32)
+    assert rise == pytest.approx(np.array(found.strength) / 32, abs=0.03)  # 12,800 tokens, rises of 0.6 +- 1.5 nats
+    assert found.half_height == pytest.approx(16, abs=1)
+    assert collapse_report(lookup, train, heldout).substitution.half_height == 1
+
+
+def test_shuffled_and_corrupted_sequences_are_what_they_are_called():
+    """Of independent tokens with p(0) = 0.9 the energy counts zeros: as many after shuffling, four of forty lost."""
+    law = Markov(torch.tensor([[0.9, 0.05, 0.05]]).expand(3, 3).double())
+    found = collapse_report(law, torch.zeros(1, 41, dtype=torch.int64), ids(5, 41, 3))
+    assert found.loss["shuffled"] == pytest.approx(found.loss["train"]) == pytest.approx(-math.log(0.9))
+    assert found.energies["corrupted"] == pytest.approx([-36 * math.log(0.9) - 4 * math.log(0.05)])
+
+
+def own_report(model, x, y, **options):
+    return collapse_report(model, x, y, begin=0, damaged=50, **options)
+
+
+def greedy_share(model, x, k):
+    """Share of sequences (n, T) that a decoding loop reproduces from a begin token and k tokens."""
+    out = torch.cat([torch.zeros(len(x), 1, dtype=torch.int64), x[:, :k]], 1)
+    with torch.no_grad():
+        while out.shape[1] <= x.shape[1]:
+            out = torch.cat([out, model(out)[:, -1:].argmax(-1)], 1)
+    return (out[:, 1:] == x).all(1).double().mean().item()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small GPT-2 that learns 50 random sequences by heart: {step: (report, shares of a greedy loop)}, and what it saw."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = models.gpt2(16, 2, 64, 4, 16, 0.0)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    train, heldout = 1 + ids(50, 16, 15), 1 + ids(200, 16, 15, seed=1)
+    x, found = torch.cat([torch.zeros(50, 1, dtype=torch.int64), train], 1), {}
+    for step in range(101):
+        if step in (0, 50, 60, 75, 100):
+            report = own_report(model, train, heldout)
+            found[step] = report, [greedy_share(model, train, p.k) for p in report.prefixes]
+        optimiser.zero_grad()
+        loss.linear_cross_entropy(model.hidden(x[:, :-1]), model.head, x[:, 1:]).div(800).backward()
+        optimiser.step()
+    return model, train, heldout, found
+
+
+def test_one_pass_tells_what_greedy_decoding_reproduces(trained):
+    found = trained[3]
+    shares = [share for _, greedy in found.values() for share in greedy]
+    assert shares == [p.verbatim_train for report, _ in found.values() for p in report.prefixes]
+    assert len({share for share in shares if 0 < share < 1}) >= 3, "the comparison saw more than all and nothing"
+
+
+def test_index_rises_to_one_as_the_loss_falls_to_the_floor_and_the_rest_moves_before(trained):
+    reports = [report for report, _ in trained[3].values()]
+    index = [report.index for report in reports]
+    assert index[0] < 1e-6 and index[-1] > 0.75 and all(a < b for a, b in itertools.pairwise(index))
+    assert reports[-1].loss["train"] == pytest.approx(reports[-1].floor, abs=0.05)
+    assert all(r.distance > 0 and r.mass >= math.exp(-16 * r.distance) for r in reports)
+    early = reports[1]
+    assert early.index < 0.1 and early.prefixes[-1].verbatim_train > 0.8 and early.gap > 2
+    assert max(p.verbatim_heldout for r in reports for p in r.prefixes) == 0
+    last = reports[-1]
+    assert last.loss["train"] < last.loss["corrupted"] < last.loss["shuffled"]
+    assert last.effective_patterns == pytest.approx(50, abs=2) and last.entropy["train"] < last.entropy["heldout"]
+    assert (
+        2 < last.substitution.half_height < 10
+    )  # a cue with some false tokens still calls up the rest: a lookup table's not
+    assert 0.25 < last.noise.half_height < 1
+    assert last.noise.energy[0] == last.substitution.energy[0] == pytest.approx(last.loss["train"], abs=1e-9)
+    assert json.loads(json.dumps(last.to_dict()))["prefixes"][0]["index"] == last.index
+
+
+def test_a_report_is_repeatable_and_leaves_no_trace(trained):
+    model, train, heldout, _ = trained
+    model.train()
+    model.network.h[0].eval()
+    modes, state = [part.training for part in model.modules()], torch.get_rng_state()
+    once = own_report(model, train, heldout)
+    assert once == own_report(model, train, heldout) != own_report(model, train, heldout, seed=1)
+    assert modes == [part.training for part in model.modules()] and torch.equal(state, torch.get_rng_state())
+    assert not any(part._forward_hooks for part in model.modules())
+    plain = own_report(lambda x: model.eval()(x), train, heldout)  # without hidden states and embedding
+    assert plain.noise is None and plain.index == pytest.approx(once.index, rel=1e-4)  # float32, 16 tokens
+    assert plain.loss == pytest.approx(once.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "openelm"])
+def test_noise_reaches_the_embedding_of_every_architecture(kind):
+    torch.manual_seed(0)
+    if kind == "vanilla":
+        model = models.VanillaTransformer(11, 1, 16, 2, 16, 0.1)
+    else:
+        model = models.OpenELM(11, 16, (2,), (1,), (1.0, 1.0), head_size=8)
+    energy = collapse_report(model, ids(9, 12, 11), ids(9, 12, 11, seed=1)).noise.energy
+    assert len(set(energy)) == len(energy) == 7 and energy[1] == pytest.approx(energy[0], abs=0.05)
+
+
+def test_models_that_look_ahead_are_refused():
+    torch.manual_seed(0)
+    sound = models.VanillaTransformer(11, 2, 32, 4, 32, 0.1)
+    x, y = ids(9, 12, 11), ids(9, 12, 11, seed=1)
+
+    def without_mask(inputs):
+        return sound.head(sound.layers(sound.embedding(inputs) + sound.positions[: inputs.shape[1]]))
+
+    def one_ahead(inputs):
+        return sound(inputs) + 0.01 * sound(inputs.roll(-1, 1))
+
+    def last_only(inputs):
+        logits = sound(inputs)
+        logits[:, 0, 3] += 0.01 * inputs[:, -1]
+        return logits
+
+    def at_the_end(inputs):
+        logits = sound(inputs)
+        logits[:, -2:-1, 3] += 0.01 * inputs[:, -1:]
+        return logits
+
+    collapse_report(sound, x, y)
+    with pytest.raises(reader.BadModel, match="the same tokens get other logits when asked twice; expected equal ones"):
+        collapse_report(lambda inputs: sound(inputs), x, y)  # with dropout, which cannot be seen from outside
+    sound.eval()
+    collapse_report(lambda inputs: sound(inputs).bfloat16(), x, y)
+    planted = (without_mask, one_ahead, last_only, at_the_end)
+    for model in planted:
+        with pytest.raises(reader.NotCausal, match=r"\d+ of \d+ outputs depend on later tokens; expected none"):
+            collapse_report(model, x, y)
+    assert len(planted) == 4
+
+
+X, Y = ids(9, 12, 11), ids(9, 12, 11, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"heldout": Y[:0]}, EmptyHeldOut, "heldout has 0 sequences; expected at least 1"),
+        ({"heldout": X, "max_shared": 1.0}, EmptyHeldOut, "every held-out sequence is a training sequence"),
+        ({"heldout": X}, Overlap, r"9 of 9 held-out sequences are training sequences; expected at most 1\.00%"),
+        ({"train": X[:0]}, BadSequences, "train has 0 sequences"),
+        ({"train": X[:, :1], "heldout": Y[:, :1]}, BadSequences, "sequences of 1 tokens; expected at least 2"),
+        ({"train": X[:, :5]}, BadSequences, "train has sequences of 5 tokens and heldout of 12; expected equal lengths"),
+        ({"train": X.int()}, BadSequences, r"train is torch.int32 of shape \(9, 12\); expected a torch.int64 tensor"),
+        ({"train": X[0]}, BadSequences, r"train is torch.int64 of shape \(12,\); expected"),
+        ({"heldout": [[1, 2]]}, BadSequences, "heldout is list; expected a torch.int64 tensor"),
+        ({"train": X + 1}, BadSequences, "train has ids from 1 to 11; expected 0 to 10, the vocabulary"),
+        ({"heldout": Y - 1}, BadSequences, "heldout has ids from -1 to 9"),
+        ({"begin": 11}, BadSequences, "begin has ids from 11 to 11; expected 0 to 10"),
+        ({"damaged": 0}, ValueError, "damaged is 0; expected at least 1"),
+        ({"model": models.VanillaTransformer(11, 1, 8, 1, 8, 0.0, max_length=10)}, reader.TooLong, "is shown 11 tokens"),
+        ({"model": lambda x: torch.zeros(len(x), 11)}, reader.BadModel, r"give logits \(1, 11\); expected \(1, 1, V\)"),
+        ({"model": lambda x: torch.zeros(*x.shape, 11).log() * 0}, reader.BadModel, "for 9 of 9 sequences hold nan"),
+    ],
+)
+def test_bad_input_is_named(change, error, message):
+    torch.manual_seed(0)
+    arguments = {"model": models.VanillaTransformer(11, 1, 8, 1, 8, 0.0, max_length=11), "train": X, "heldout": Y}
+    collapse_report(**arguments)  # 11 of 12 tokens are shown: it fits
+    with pytest.raises(error, match=message):
+        collapse_report(**(arguments | change))
+
+
+def test_speed_of_a_million_parameters():
+    """A tenth of 1,000 sequences of 128 tokens in a tenth of a generous minute; alone on two cores the whole takes 12 s."""
+    torch.manual_seed(0)
+    model = models.gpt2(512, 4, 144, 4, 128, 0.1)
+    assert 1e6 < sum(p.numel() for p in model.parameters()) < 1.2e6
+    begun = time.perf_counter()
+    collapse_report(model, ids(100, 128, 512), ids(100, 128, 512, seed=1), damaged=10)
+    assert time.perf_counter() - begun < 6 * 4  # four workers may share the machine
+
+
+def test_pretrained_models_come_from_safetensors_alone(tmp_path, monkeypatch):
+    import huggingface_hub.constants
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    shape = {"n_layer": 1, "n_embd": 8, "n_head": 1, "vocab_size": 11, "n_positions": 11}
+    theirs = GPT2LMHeadModel(GPT2Config(bos_token_id=0, eos_token_id=0, **shape))
+    theirs.save_pretrained(tmp_path / "good")
+    model = reader.load_pretrained(tmp_path / "good")
+    part = X[:, :11]
+    report = collapse_report(model, part, Y[:, :11])
+    assert report.noise is not None and not model.training
+    assert report.loss["train"] == pytest.approx(theirs.eval()(part, labels=part).loss.item(), rel=1e-5)
+    with pytest.raises(reader.TooLong, match="is shown 12 tokens of a sequence; expected at most its context, 11"):
+        collapse_report(model, X, Y, begin=0)
+    (tmp_path / "pickled").mkdir()
+    theirs.config.save_pretrained(tmp_path / "pickled")
+    torch.save(theirs.state_dict(), tmp_path / "pickled" / "pytorch_model.bin")
+    begun = time.perf_counter()
+    for where in (tmp_path / "pickled", tmp_path / "nowhere", "nobody/nothing"):
+        with pytest.raises(reader.BadModel, match=r"no model can be read from '.*' \(.*\); expected a folder or a hub id"):
+            reader.load_pretrained(where)
+    assert time.perf_counter() - begun < 5
+
+
+@pytest.fixture(scope="module")
+def stories():
+    """stories260K (llama2.c, version 0) as a model of transformers, and its words."""
+    if not STORIES.is_dir():
+        pytest.skip("stories260K is not at hand")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    data = (STORIES / "stories260K.bin").read_bytes()
+    dim, hidden, layers, heads, kv_heads, vocabulary, length = struct.unpack("<7i", data[:28])
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=dim,
+        intermediate_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=length,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=True,
+        eos_token_id=None,
+    )
+    model, numbers, at = LlamaForCausalLM(config).eval(), np.frombuffer(data[28:], "<f4"), 0
+    body = model.model.layers
+
+    def turned(weight, heads):  # rotary pairs are neighbours there, and halves of a head here
+        return weight.view(heads, -1, 2, dim).transpose(1, 2).reshape(weight.shape)
+
+    order = [(model.model.embed_tokens, None), *((layer.input_layernorm, None) for layer in body)]
+    order += [(layer.self_attn.q_proj, heads) for layer in body] + [(layer.self_attn.k_proj, kv_heads) for layer in body]
+    order += [(getattr(layer.self_attn, name), None) for name in ("v_proj", "o_proj") for layer in body]
+    order += [(layer.post_attention_layernorm, None) for layer in body]
+    order += [(getattr(layer.mlp, name), None) for name in ("gate_proj", "down_proj", "up_proj") for layer in body]
+    for part, turns in [*order, (model.model.norm, None)]:
+        weight = torch.from_numpy(numbers[at : at + part.weight.numel()].copy()).view_as(part.weight)
+        part.weight.data = turned(weight, turns) if turns else weight
+        at += part.weight.numel()
+    assert at == len(numbers) - 4096 == 260_032
+    data, words, at = (STORIES / "tok512.bin").read_bytes(), [], 4
+    while at < len(data):
+        size = struct.unpack("<fi", data[at : at + 8])[1]
+        words.append(data[at + 8 : at + 8 + size].decode(errors="replace"))
+        at += 8 + size
+    assert len(words) == vocabulary
+    return model, words
+
+
+def test_a_real_model_has_not_collapsed_onto_stories_of_its_own_and_half_of_a_lookup_table_shows(stories):
+    model, words = stories
+    first = torch.ones(1, 1, dtype=torch.int64)
+    text = "".join(words[i] for i in model.generate(first, do_sample=False, max_new_tokens=60, pad_token_id=0)[0, 1:])
+    assert text.strip().startswith(
+        "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
+    )
+    torch.manual_seed(0)
+    told = model.generate(first.expand(240, 1), do_sample=True, top_k=0, max_new_tokens=40, pad_token_id=0)[:, 1:]
+    train, heldout = told[:80], told[80:]
+    report = collapse_report(model, train, heldout, begin=1, damaged=40)
+    assert report.index < 1e-3 and report.mass < 1e-3
+    # Of its own stories the mean energy is the mean entropy; training and held-out ones are two samples of one law.
+    error = {
+        kind: np.std(report.energies[kind]) / math.sqrt(len(report.energies[kind])) / 40 for kind in ("train", "heldout")
+    }
+    assert all(abs(report.loss[kind] - report.entropy[kind]) < 5 * error[kind] for kind in error)
+    assert abs(report.gap) < 5 * math.hypot(*error.values())
+    assert report.loss["train"] + 1 < report.loss["corrupted"] < report.loss["shuffled"]
+    assert report.noise.half_height > 0 and report.substitution.half_height > 1
+    begun = torch.cat([torch.ones(80, 1, dtype=torch.int64), train], 1)
+    half = Mixture(0.5, Memoriser(begun, 512), lambda x: model(x).logits)
+    assert collapse_report(half, train, heldout, begin=1, damaged=1).index == pytest.approx(0.5, abs=0.02)
