@@ -35,7 +35,8 @@ Reading order (each module uses only those above it):
     checkpoints  whole or not there: written aside, hashed, renamed
     train        one training loop; resumes to the same bits
     bench        how fast that loop is: against a plain one, and against the device's matrix products
-    runs         runs found by the hash of their configuration and code
+    records      what a finished run leaves, hashed, found by what was asked for
+    runs         trained only if they are not there: several side by side, or one on several GPUs
     experiments  which runs each profile consists of (numbers in profiles.toml)
     calibration  made-up models whose law is known exactly
     reader       any causal language model as a law of sequences

@@ -5,6 +5,7 @@ clipped at 1, autocast where the precision is bfloat16. Both have the same weigh
 process, so that what else the machine does hits both. ``python -m memlm bench`` prints the table and keeps the record.
 """
 
+import os
 import platform
 import resource
 import statistics
@@ -17,6 +18,7 @@ from functools import cache
 from importlib.metadata import version
 from itertools import product
 from multiprocessing import get_context
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -24,7 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from memlm import models, records, train
+from memlm import models, train
 from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.paths import CACHE, write_json
 
@@ -43,6 +45,16 @@ class Size:
 CPU = Size(ModelConfig("gpt2", 4, 256, 4, 1024, 0.0, 128), 50257, 16, 7)
 GPU = Size(ModelConfig("gpt2", 12, 768, 12, 3072, 0.0, 1024), 50257, 32, 20)  # GPT-2 small
 SMALL = Size(ModelConfig("vanilla", 2, 64, 4, 128, 0.0, 32), 5000, 8, 5)
+
+
+def device_name():
+    """The processor or GPU that training runs on here, in the words of its maker."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} x {names[0] if names else platform.machine()}"
 
 
 def matmul_peak(device="cpu", precision="float32"):
@@ -213,7 +225,7 @@ def run(threads=None, small=False):
         results[precision][loop]["peak_memory"] = number
     record = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "device": records.device_name(),
+        "device": device_name(),
         "threads": threads,
         "versions": {"python": platform.python_version(), "torch": version("torch")},
         "size": asdict(size),

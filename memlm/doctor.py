@@ -37,10 +37,10 @@ def unmet():
 
 def facts():
     """Lines of text about versions, processor, data and runs; read-only."""
-    from memlm import corpora, records
+    from memlm import bench, corpora, records
 
     problems = unmet()
-    lines = [f"python {sys.version.split()[0]} on {records.device_name()}"]
+    lines = [f"python {sys.version.split()[0]} on {bench.device_name()}"]
     lines += problems or [f"all {len(requirements())} required packages have their pinned versions"]
     lines.append(f"Question-Formation lines come from source {corpora.available_source()!r}")
     lines.append(f"finished runs here: {len(list(records.RUNS.glob('[!.]*')))}")

@@ -73,7 +73,9 @@ def publish(profile):
         shown.setdefault(entry["notebook"], set()).update(entry["records"])
     if profile in figures.PUBLISHED and figures.stale():
         raise ValueError("; ".join(figures.stale()))
-    times = {**notebooks.times(), profile: _measured(profile, stamps, shown), "device": records.device_name()}
+    from memlm import bench
+
+    times = {**notebooks.times(), profile: _measured(profile, stamps, shown), "device": bench.device_name()}
     commands = {"set-up": paths.REPORT / "setup.seconds", "./run_tests.sh": paths.REPORT / "tests.seconds"}
     times["commands"] = times.get("commands", {}) | {c: int(f.read_text()) for c, f in commands.items() if f.is_file()}
     paths.write_json(paths.RECORDS / "times.json", times)

@@ -11,7 +11,6 @@ import subprocess
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from statistics import median
 
@@ -47,24 +46,12 @@ class Run:
 def training_code():
     """Hash of the code that a run depends on. The lines are in the configuration by their digest, so how they were made
     is not part of it."""
-    return source_hash("train", without=("paths", "grammar", "question"))
+    return source_hash("train", without=("paths", "grammar", "question", "sources", "ambiguity"))
 
 
 def run_id(config):
     """Name of the run that the present code makes of ``config``."""
     return f"{config.experiment}-{config_hash(config)}-{training_code()[:8]}"
-
-
-def device_name():
-    """The processor or GPU that training runs on here, in the words of its maker."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} x {names[0] if names else platform.machine()}"
 
 
 def _commit():
@@ -130,7 +117,7 @@ def _stamp(config, model, folder, code, device):
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
         "sources": code,
-        "device": device_name(),
+        "device": bench.device_name(),
         "processes": processes,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("torch", "numpy")},
