@@ -2,19 +2,19 @@
 
 Both classes have ``len()`` (training sequences), ``vocabulary`` (size), ``batch(rows)`` -> (inputs, targets) int64 tensors
 (b, T), ``fixed_length`` (has T one value?), ``held()`` -> {part: (inputs, targets, {name: mask})}, the sequences on which
-losses are evaluated, and ``scores(model)`` -> {name: number}, what else is measured. Targets that are not predicted are
-IGNORED.
+losses are evaluated, and ``scores(model)`` -> {name: number or record}, what else is measured on a model that is in
+evaluation mode. Targets that are not predicted are IGNORED.
 """
 
 import torch
 
-from memlm import corpora, sources
-from memlm.corpora import IGNORED, encode
+from memlm import collapse, corpora, question, sources
+from memlm.corpora import END, IGNORED, encode
 
 
 class Lines:
     """Lines of a corpus, one a sequence, padded to the longest of the batch. Losses also by half, where lines have two: up
-    to the type token (``before``) and after it."""
+    to the type token (``before``) and after it. The first ``evaluated`` lines of each part are measured."""
 
     fixed_length = False
 
@@ -22,9 +22,13 @@ class Lines:
         self.vocabulary = len(corpus.vocabulary) + 1
         self._inputs, self._targets, first_half = map(torch.from_numpy, encode(corpus.train, corpus.vocabulary))
         self._lengths = (self._targets != IGNORED).sum(1)
-        dev = tuple(map(torch.from_numpy, encode(corpus.dev, corpus.vocabulary)))
-        train = tuple(part[:evaluated] for part in (self._inputs, self._targets, first_half))
-        self._held = {"train": train, "dev": dev}
+        self._held = {"train": tuple(part[:evaluated] for part in (self._inputs, self._targets, first_half))}
+        for name in ("dev", "test", "gen"):
+            if lines := getattr(corpus, name)[:evaluated]:
+                self._held[name] = tuple(map(torch.from_numpy, encode(lines, corpus.vocabulary)))
+        auxiliaries = {word for kind in ("Aux_s", "Aux_p") for word in question.LEXICON[kind]}
+        ids = [i for i, word in enumerate(corpus.vocabulary, END + 1) if word in auxiliaries]
+        self._auxiliaries = torch.tensor(ids, dtype=torch.int64)
 
     def __len__(self):
         return len(self._inputs)
@@ -35,25 +39,60 @@ class Lines:
 
     def held(self):
         parts = {}
-        for part, (x, y, half) in self._held.items():
+        for part in ("train", "dev"):
+            x, y, half = self._held[part]
             two = (~half & (y != IGNORED)).any()
             parts[part] = (x, y, {"before": half, "after": ~half} if two else {})
         return parts
 
     def scores(self, model):
-        return {}
+        """Of lines with two halves: test_exact and gen_exact, the shares whose second half the model writes without a fault;
+        gen_main and gen_first, the shares of the generalisation questions that it begins with the main auxiliary, which is
+        right, or with the first one in the sentence, which is another.
+
+        One pass with the true tokens shows what greedy decoding writes: see ``collapse.collapse_report``.
+        """
+        found = {}
+        for name in ("test", "gen"):
+            if name in self._held:
+                x, y, half = self._held[name]
+                asked = ~half & (y != IGNORED)
+                if asked.any():
+                    said = _most_likely(model, x)
+                    found[f"{name}_exact"] = ((said == y) | ~asked).all(1).double().mean().item()
+                if name == "gen":
+                    line, begin = torch.arange(len(x)), half.sum(1)
+                    first = x[line, torch.isin(x, self._auxiliaries).int().argmax(1)]
+                    for which, auxiliary in (("main", y[line, begin]), ("first", first)):
+                        found[f"gen_{which}"] = (said[line, begin] == auxiliary).double().mean().item()
+        return found
+
+
+@torch.no_grad()
+def _most_likely(model, ids, batch=64):
+    """The token that the model holds most likely to follow each, (n, T), on the CPU."""
+    device = next(model.parameters()).device
+    return torch.cat([model(x.to(device)).argmax(-1).cpu() for x in ids.split(batch)])
+
+
+class Memorised(Lines):
+    """Lines of one length that are there to be memorised: what is measured is the collapse on them."""
+
+    def scores(self, model):
+        (_, train, _), (_, dev, _) = self._held["train"], self._held["dev"]
+        return {"collapse": collapse.collapse_report(model, train, dev[: len(train)], begin=END).brief()}
 
 
 class Windows:
     """A file of tokens, cut into windows of ``context`` tokens that do not overlap; every token but the first is a target.
 
-    train, dev: one-dimensional integer arrays (memory-mapped files do). Losses are evaluated on the first ``evaluated``
-    windows of each.
+    train, dev: one-dimensional integer arrays (memory-mapped files do). Losses and the collapse are measured on the first
+    ``evaluated`` windows of each.
     """
 
     fixed_length = True
 
-    def __init__(self, train, dev, vocabulary, context, evaluated=64):
+    def __init__(self, train, dev, vocabulary, context, evaluated=128):
         for name, part in (("train", train), ("dev", dev)):
             if len(part) < context + 1:
                 raise ValueError(f"{name} has {len(part)} tokens; expected at least context + 1 = {context + 1}")
@@ -79,18 +118,17 @@ class Windows:
         return parts
 
     def scores(self, model):
-        return {}
+        (x, rest, _), (y, after, _) = self.held().values()
+        train, dev = (torch.cat([first, last[:, -1:]], 1) for first, last in ((x, rest), (y, after)))
+        return {"collapse": collapse.collapse_report(model, train, dev, max_shared=1.0, damaged=32).brief()}
 
 
 def load(data, context):
     """The sequences that a DataConfig names, cut to ``context`` where they are one file. Raises CorpusError if they are not
     those that it describes."""
-    if data.source in corpora.SOURCES:
-        corpus = corpora.load_question_formation(data.source, data.size)
-        digest, sequences = corpus.digest, Lines(corpus)
-    elif data.source in sources.SOURCES:
-        corpus = corpora.load_lines(data.source, data.size)
-        digest, sequences = corpus.digest, Lines(corpus)
+    if data.source in (*corpora.SOURCES, *sources.SOURCES, *sources.MEMORISED):
+        corpus = corpora.load(data.source, data.size)
+        digest, sequences = corpus.digest, (Memorised if data.source in sources.MEMORISED else Lines)(corpus)
     else:
         from memlm import text
 

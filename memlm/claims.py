@@ -85,6 +85,22 @@ def measured(name, values, target, tolerance, reason, unit="nats per token"):
     return Check(name, passed, "measured", detail)
 
 
+def above(name, values, bound, reason, unit="nats per token"):
+    """Does the mean of ``values`` (one per seed, at least three) lie above ``bound``? As ``measured`` decides it: True where
+    the whole 95 % t interval does, False where none of it does, None otherwise."""
+    mean, half = interval(values)
+    passed = mean > bound if len(values) >= 3 and abs(mean - bound) > half else None
+    return Check(
+        name, passed, "measured", f"{mean:.4f} ± {half:.4f} {unit} (n = {len(values)}), bound {bound:.4g}: {reason}"
+    )
+
+
+def below(name, values, bound, reason, unit="nats per token"):
+    """Does it lie below? See ``above``."""
+    check = above(name, values, bound, reason, unit)
+    return replace(check, passed=None if check.passed is None else not check.passed)
+
+
 @dataclass(frozen=True)
 class Claim:
     """An entry of the ledger. ``decided_from`` is the smallest profile whose runs are large enough to decide it; ``coq``

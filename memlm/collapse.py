@@ -100,6 +100,18 @@ class CollapseReport:
         """Plain numbers, lists and dicts for JSON. Energies are infinite where a model rules a sequence out."""
         return asdict(self)
 
+    def brief(self):
+        """The same to five significant digits, for records of every evaluation of a run."""
+        return _rounded(asdict(self))
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
 
 def memoriser_floor(d, tokens_per_sequence):
     """(log d)/T, the least cross-entropy on d distinct equiprobable sequences, in nats per predicted token. [S60]

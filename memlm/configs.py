@@ -26,7 +26,7 @@ class ModelConfig:
 class DataConfig:
     """Which data, by content. ``batches.load`` finds them."""
 
-    source: str  # mccoy, file or generator (Question-Formation lines), or the name of a folder of tokens
+    source: str  # mccoy, file or generator (Question-Formation lines), one of sources.SOURCES, or a folder of tokens
     digest: str  # SHA-256 of the data
     size: int  # training lines, or training tokens
 

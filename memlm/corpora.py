@@ -128,13 +128,22 @@ def _generated(train_lines, seed):
     left = iter(lines)
     parts = {part: list(islice(left, size)) for part, size in sizes.items()}
     held_out = question_formation(quest=1, relative_questions=True).sample(5_000, f"{seed}:gen")
-    parts["gen"] = [line for line in dict.fromkeys(held_out) if line.split()[2] in LEXICON["Rel"]]
+    # As in McCoy et al.'s file, the main auxiliary is never the same word as the one before it.
+    auxiliaries = {*LEXICON["Aux_s"], *LEXICON["Aux_p"]}
+    subjects = [line for line in dict.fromkeys(held_out) if line.split()[2] in LEXICON["Rel"]]
+    found = [[word for word in line.split() if word in auxiliaries] for line in subjects]
+    parts["gen"] = [line for line, (first, main, *_) in zip(subjects, found, strict=True) if first != main]
     return _corpus("generator", language, parts)
 
 
 def _corpus(source, language, parts):
     digest = sha256("\n".join(line for part in parts.values() for line in part))
     return Corpus(source, digest, tuple(language.vocabulary), **{part: tuple(lines) for part, lines in parts.items()})
+
+
+def load(name, train_lines):
+    """The corpus of that name: Question-Formation lines from mccoy, file or generator, or one of ``sources.SOURCES``."""
+    return (load_question_formation if name in SOURCES else load_lines)(name, train_lines)
 
 
 def load_lines(name, train_lines=100_000, seed=0):

@@ -2,12 +2,13 @@
 
 import tomllib
 from functools import cache
+from itertools import product
 
 from memlm import corpora
 from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.paths import PROFILES
 
-_SHAPE = ("kind", "n_layer", "d_model", "n_head", "d_ff", "dropout", "context")
+_SHAPE = ("kind", "n_layer", "d_model", "n_head", "dropout", "context")
 
 
 @cache
@@ -15,10 +16,13 @@ def profiles():
     """All profiles by name, as tables; an experiment's table begins with what it has in every profile."""
     tables = tomllib.loads(PROFILES.read_text())
     every = tables.pop("every")
-    return {
-        name: {key: every.get(key, {}) | value if isinstance(value, dict) else value for key, value in table.items()}
-        for name, table in tables.items()
-    }
+
+    def whole(name):
+        own = every[name]
+        return whole(own["like"]) | {key: value for key, value in own.items() if key != "like"} if "like" in own else own
+
+    common = {name: whole(name) for name in every}
+    return {name: table | {key: common[key] | table.get(key, {}) for key in common} for name, table in tables.items()}
 
 
 def profile(name):
@@ -36,32 +40,35 @@ def configs(experiment, profile_name, seed=0, from_records=False, data=None):
     """
     if experiment not in EXPERIMENTS:
         raise ValueError(f"experiment is {experiment!r}; expected one of {', '.join(EXPERIMENTS)}")
-    if experiment not in profile(profile_name):
-        have = ", ".join(name for name, table in profiles().items() if experiment in table)
-        raise ValueError(f"profile {profile_name!r} does not have the experiment {experiment}; expected one of {have}")
     return EXPERIMENTS[experiment](experiment, profile_name, seed, from_records, data)
 
 
-def _run(experiment, data, numbers, seed):
-    """A RunConfig from a table of numbers, its shape and its settings together."""
-    shape = {name: numbers[name] for name in _SHAPE}
-    rest = {name: value for name, value in numbers.items() if name not in _SHAPE}
-    return RunConfig(experiment, data, ModelConfig(**shape), seed=seed, **{**rest, "adam": tuple(rest["adam"])})
+def _runs(experiment, data, numbers, seeds):
+    """RunConfigs from a table of numbers, shape and settings together: each variant of it, DataConfig and seed."""
+    for variant, source, seed in product(numbers.get("variants", [{}]), data, seeds):
+        own = {name: value for name, value in (numbers | variant).items() if name != "variants"}
+        shape = {name: own.pop(name) for name in _SHAPE}
+        shape["d_ff"] = own.pop("ff") * shape["d_model"]
+        yield RunConfig(experiment, source, ModelConfig(**shape), seed=seed, **{**own, "adam": tuple(own["adam"])})
 
 
-def _question_formation(experiment, profile_name, seed, from_records, data):
-    """X2: each depth and seed, on Question-Formation lines from the best source that this machine has; the committed records
-    were made on the generator's lines."""
+def _on_lines(experiment, profile_name, seed, from_records, data):
+    """Each variant, source, number of lines and seed. Without sources in the profile: Question-Formation lines from the
+    best source that this machine has; the committed records were made on the generator's."""
     if data is not None:
         raise ValueError(f"data is {data!r}; expected none, since {experiment} has lines of its own")
     table = profile(profile_name)
     numbers = dict(table[experiment])
-    source = "generator" if from_records else corpora.available_source(download=table["download"])
-    corpus = corpora.load_question_formation(source, numbers.pop("train_lines"))
-    lines, depths = DataConfig(source, corpus.digest, len(corpus.train)), numbers.pop("n_layer")
-    return [
-        _run(experiment, lines, {**numbers, "n_layer": depth}, seed + shift) for depth in depths for shift in table["seeds"]
-    ]
+    sizes, found, names = numbers.pop("lines"), [], numbers.pop("sources", None)
+    if names is None:
+        names = ["generator" if from_records else corpora.available_source(download=table["download"])]
+    for name, size in product(names, sizes):
+        if from_records:
+            found.append(DataConfig(name, "", size))
+        else:
+            corpus = corpora.load(name, size)
+            found.append(DataConfig(name, corpus.digest, len(corpus.train)))
+    return list(_runs(experiment, found, numbers, [seed + shift for shift in table["seeds"]]))
 
 
 def tokens(table, data=None, from_records=False):
@@ -73,19 +80,23 @@ def tokens(table, data=None, from_records=False):
     if data is None and not (text.TEXT / table["text"] / "manifest.json").is_file():
         source = documents.source(table["source"], **table.get("options", {}))
         print(f"tokenising {table['text']} with {table['tokenizer']}")
-        text.tokenise(table["text"], source, table["tokenizer"], vocabulary=table.get("vocabulary", 4096))
+        numbers = {name: table[name] for name in ("vocabulary", "budget") if name in table}
+        text.tokenise(table["text"], source, table["tokenizer"], **numbers)
     found = text.open_tokens(text.TEXT / (data or table["text"]))
     return data or table["text"], found.digest, len(found.train)
 
 
 def _on_text(experiment, profile_name, seed, from_records, data):
-    """Each size of data (or all of it) and seed, on one tokenised text."""
+    """Each variant, size of data (or all of it) and seed, on one tokenised text."""
     table = profile(profile_name)
     numbers = dict(table[experiment])
     text, seeds = numbers.pop("corpus"), numbers.pop("seeds", table["seeds"])
-    name, digest, size = tokens(table[text], data, from_records)
-    sizes = numbers.pop("sizes", [size])
-    return [_run(experiment, DataConfig(name, digest, d), numbers, seed + shift) for d in sizes for shift in seeds]
+    name, digest, whole = tokens(table[text], data, from_records)
+    sizes = numbers.pop("tokens", [whole])
+    if not from_records and max(sizes) > whole:
+        raise ValueError(f"tokens is {max(sizes)}; expected at most the {whole} training tokens of {name}")
+    found = [DataConfig(name, digest, size) for size in sizes]
+    return list(_runs(experiment, found, numbers, [seed + shift for shift in seeds]))
 
 
-EXPERIMENTS = {"X2": _question_formation, "text": _on_text}
+EXPERIMENTS = dict.fromkeys(("X2", "S4", "S64", "X1c"), _on_lines) | dict.fromkeys(("X1", "S65", "text"), _on_text)

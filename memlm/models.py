@@ -22,7 +22,8 @@ def check_length(ids, context):
 class VanillaTransformer(nn.Module):
     """The causal Transformer of the Question-Formation experiment: torch's encoder layers under a causal mask. [X2]
 
-    Post-norm, sinusoidal positions, embeddings scaled by sqrt(d_model), an output layer of its own.
+    Post-norm, sinusoidal positions, embeddings N(0, 1/d_model) scaled by sqrt(d_model), an output layer of its own: a word
+    then weighs as much as its position, which copying the sentence depends on.
     ids (batch, T) int64 -> logits (batch, T, vocabulary) float32. Source: the set-up of Murty et al. (2023).
     """
 
@@ -31,6 +32,7 @@ class VanillaTransformer(nn.Module):
         if d_model % n_head:
             raise ValueError(f"d_model is {d_model}; expected a multiple of n_head = {n_head}")
         self.embedding = nn.Embedding(vocabulary, d_model)
+        nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
         position = torch.arange(max_length).unsqueeze(1)
         rate = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10_000.0) / d_model))
         table = torch.zeros(max_length, d_model)

@@ -5,9 +5,11 @@ where, with which versions, how long and how fast, and the hashes of the other t
 """
 
 import json
+import math
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,17 +38,28 @@ class Run:
     outdated: bool = False
 
     def column(self, name):
-        """The values of one metric over the evaluations that have it, as (steps, values)."""
-        points = [(m["step"], m[name]) for m in self.metrics if name in m]
+        """The values of one metric over the evaluations that have it, as (steps, values). Dots lead into a record, as in
+        ``collapse.prefixes.-1.index``; what could not be measured is nan."""
+        points = []
+        for metrics in self.metrics:
+            with suppress(KeyError):
+                points.append((metrics["step"], _read(metrics, name)))
         if not points:
             raise KeyError(f"run {self.id} has no metric {name!r}; it has {', '.join(self.metrics[-1])}")
         return tuple(zip(*points, strict=True))
 
 
+def _read(metrics, name):
+    for part in name.split("."):
+        metrics = metrics[int(part)] if isinstance(metrics, list) else metrics[part]
+    return math.nan if metrics is None else metrics
+
+
 def training_code():
-    """Hash of the code that a run depends on. The lines are in the configuration by their digest, so how they were made
-    is not part of it."""
-    return source_hash("train", without=("paths", "grammar", "question", "sources", "ambiguity"))
+    """Hash of the code that a run depends on. The data are in the configuration by their digest, so how they were made is
+    not part of it."""
+    without = ("paths", "grammar", "inside", "question", "sources", "ambiguity", "documents", "text", "tokenizer")
+    return source_hash("train", "batches", without=without)
 
 
 def run_id(config):

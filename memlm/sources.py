@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
@@ -159,6 +160,70 @@ _WORDS += " | ".join(f"'w{k}' [{1 / (k * _HARMONIC)}]" for k in range(1, 21))
 _CLOCK = "Line -> Beat Beat Beat Beat Beat Beat Beat Beat [1]\n"
 _CLOCK += "Beat -> 'tick' 'tock' [3/4] | 'tick' 'chime' [1/8] | 'still' 'still' [1/8]"
 
+
+@dataclass(frozen=True)
+class Copies:
+    """Lines that are damaged copies of a few random sequences: each word but the first, which says of which sequence, is
+    replaced with probability ``damage`` by one other, which depends on the sequence and the place.
+
+    prototypes <= words: how many sequences; length: words in a line; words: how many there are.
+    """
+
+    prototypes: int = 16
+    length: int = 48
+    words: int = 64
+    damage: Fraction = Fraction(1, 8)
+
+    split = staticmethod(split)
+
+    @cached_property
+    def _pairs(self):
+        """(prototypes, length - 1, 2) numbers of words: the right one, and the one in its place."""
+        order = np.random.default_rng(0).random((self.prototypes, self.length - 1, self.words)).argsort(-1)
+        return order[..., :2]
+
+    @property
+    def vocabulary(self):
+        """All words, sorted."""
+        return sorted(f"w{k}" for k in range(self.words))
+
+    def sample(self, n, seed):
+        """n independent lines of text from the seed."""
+        draw = np.random.default_rng(list(str(seed).encode()))
+        which = draw.integers(self.prototypes, size=n)
+        wrong = draw.random((n, self.length - 1)) < float(self.damage)
+        rest = np.where(wrong, self._pairs[which, :, 1], self._pairs[which, :, 0])
+        return [" ".join(f"w{k}" for k in (first, *words)) for first, words in zip(which, rest.tolist(), strict=True)]
+
+    def log_prob(self, lines):
+        """log probability in nats of each line; -inf for a line that the source lacks. (m,) float64."""
+        numbers = {f"w{k}": k for k in range(self.words)}
+        return np.array([self._log_prob([numbers.get(word, -1) for word in line.split()]) for line in lines])
+
+    def _log_prob(self, line):
+        if len(line) != self.length or not 0 <= line[0] < self.prototypes:
+            return -math.inf
+        right, wrong = line[1:] == self._pairs[line[0]].T
+        if not (right | wrong).all():
+            return -math.inf
+        keep, change = math.log(1 - self.damage), math.log(self.damage)
+        return -math.log(self.prototypes) + int(right.sum()) * keep + int(wrong.sum()) * change
+
+    def entropy_rate(self):
+        """EntropyRate, exact: log prototypes, and for each other word the entropy of a coin; the line's end is certain."""
+        p = float(self.damage)
+        nats = math.log(self.prototypes) - (self.length - 1) * (p * math.log(p) + (1 - p) * math.log(1 - p))
+        return EntropyRate(nats / (self.length + 1), nats / (self.length + 1), math.nan, nats, self.length + 1)
+
+
+_SEPARATE = f"Line -> {'Word ' * 48} [1]\nWord -> " + " | ".join(f"'w{k}' [1/64]" for k in range(64))
+
+# To be memorised: lines of one length that are far from each other, and lines that are not.
+MEMORISED = {
+    "well separated": Sentences(Grammar.from_text(_SEPARATE)),
+    "near duplicates": Copies(),
+}
+
 SOURCES = {
     "clock": Sentences(Grammar.from_text(_CLOCK)),
     "quarter lexicon": QuestionFormation(lexicon=scaled_lexicon(Fraction(1, 4))),
@@ -176,6 +241,7 @@ SOURCES = {
 
 def source(name):
     """The source of that name. Raises ValueError that lists the names."""
-    if name not in SOURCES:
-        raise ValueError(f"source is {name!r}; expected one of {', '.join(SOURCES)}")
-    return SOURCES[name]
+    every = SOURCES | MEMORISED
+    if name not in every:
+        raise ValueError(f"source is {name!r}; expected one of {', '.join(every)}")
+    return every[name]

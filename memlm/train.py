@@ -117,8 +117,9 @@ class _Run:
             if self.device != "cpu":
                 torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
 
-    def measure(self, held):
-        """Losses on the parts of ``held``, without dropout and, if the model has any, with it (its bits from the step)."""
+    def measure(self, held, data):
+        """Losses on the parts of ``held``, without dropout and, if the model has any, with it (its bits from the step); and
+        the scores of the data."""
         metrics, random = {}, [] if self.device == "cpu" else [self.device]
         for name, part in held.items():
             with _autocast(self.config, self.device):
@@ -129,6 +130,10 @@ class _Run:
                     with torch.random.fork_rng(random):
                         torch.manual_seed(self.step)
                         metrics[f"{name}_loss_dropout"] = evaluate(self.model, part)["loss"]
+        self.model.eval()
+        with _autocast(self.config, self.device):
+            metrics |= data.scores(self.model)
+        self.model.train()
         return metrics
 
 
@@ -211,7 +216,7 @@ def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss
         if run.running:
             metrics["train_running"] = math.fsum(run.running) / len(run.running)
             metrics["tokens_per_second"] = round((run.tokens - since[1]) / (now - since[0]), 1)
-        metrics |= run.measure(held) | data.scores(run.model)
+        metrics |= run.measure(held, data)
         run.running, run.seconds = [], before + time.perf_counter() - begun
         with open(path, "ab") as file:
             file.write((json.dumps({**metrics, "seconds": round(run.seconds, 3)}) + "\n").encode())

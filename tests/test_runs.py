@@ -105,15 +105,27 @@ def test_a_stamp_says_who_where_and_how_fast(store):
 
 
 def test_labels_name_the_runs_of_an_experiment_apart():
-    for name, table in experiments.profiles().items():
-        for experiment in set(table) & set(experiments.EXPERIMENTS):
-            if name in ("smoke", "cpu"):
-                labels = [c.label for c in experiments.configs(experiment, name, from_records=True)]
-                assert len(set(labels)) == len(labels)
+    for profile in experiments.profiles():
+        for experiment in experiments.EXPERIMENTS:
+            labels = [c.label for c in experiments.configs(experiment, profile, from_records=True)]
+            assert len(set(labels)) == len(labels) >= 1
     with pytest.raises(ValueError, match="experiment is 'X9'; expected one of X2"):
         experiments.configs("X9", "smoke")
-    with pytest.raises(ValueError, match="profile 'paper' does not have the experiment text; expected one of smoke, cpu"):
-        experiments.configs("text", "paper")
+
+
+def test_a_profile_takes_the_numbers_that_it_does_not_change_from_every_profile():
+    few, many = (experiments.profile(name)["S4"] for name in ("smoke", "cpu"))
+    assert few["adam"] == many["adam"] and few["kind"] == "vanilla" and few["steps"] < many["steps"]
+    (two, six) = {c.model.n_layer: c.model for c in experiments.configs("X2", "cpu", from_records=True)}.values()
+    assert (two.dropout, six.dropout) == (0.1, 0.0) and two.d_ff == two.d_model == six.d_model
+    for config in experiments.configs("S4", "cpu", from_records=True):
+        assert config.steps * config.batch_size <= config.data.size  # no line is met twice
+
+
+def test_more_tokens_than_a_text_has_are_refused(monkeypatch):
+    monkeypatch.setattr(experiments, "tokens", lambda *_: ("a text", "digest", 6_799_999))
+    with pytest.raises(ValueError, match="tokens is 6800000; expected at most the 6799999 training tokens of a text"):
+        experiments.configs("X1", "cpu")
 
 
 WITHOUT = """

@@ -2,8 +2,9 @@
 
 import math
 import time
+from collections import Counter
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from memlm.ambiguity import AmbiguousGrammar, proved_unambiguous
 from memlm.configs import DataConfig
 from memlm.grammar import Grammar
 from memlm.question import LEXICON
-from memlm.sources import SOURCES, Pairs, Sentences, reinflect, scaled_lexicon, source
+from memlm.sources import MEMORISED, SOURCES, Copies, Pairs, Sentences, reinflect, scaled_lexicon, source
 
 EVERY = pytest.mark.parametrize("name", SOURCES)
 LINES = {name: source(name).sample(10_000, seed=0) for name in SOURCES}
@@ -185,3 +186,26 @@ def test_parts_are_draws_from_the_source_where_distinct_lines_would_not_be():
         assert abs(paid.mean() - nats) < 3 * paid.std() / math.sqrt(len(part))
     assert -language.log_prob(sorted(set(corpus.train))).mean() > nats + 2
     assert set(corpus.train) & set(corpus.dev)
+
+
+def test_copies_against_every_line_and_against_a_grammar():
+    few = Copies(prototypes=2, length=4, words=5, damage=Fraction(1, 3))
+    lines = [" ".join(words) for words in product(few.vocabulary, repeat=4)]
+    p = np.exp(few.log_prob(lines))
+    assert p.sum() == pytest.approx(1, abs=1e-12) and (p > 0).sum() == 2 * 2**3
+    assert -(p[p > 0] * np.log(p[p > 0])).sum() == pytest.approx(few.entropy_rate().nats, rel=1e-12)
+    assert few.log_prob(["", "w0 w1", "x w1 w2 w3", f"{lines[0]} w0"]).tolist() == [-math.inf] * 4
+    counts = Counter(few.sample(20_000, seed=0))
+    # 38: 99.9 % of chi-square with 15 degrees of freedom
+    assert sum((counts[line] - 20_000 * q) ** 2 / (20_000 * q) for line, q in zip(lines, p, strict=True) if q) < 38
+    assert few.sample(50, seed=0) == few.sample(50, seed=0) != few.sample(50, seed=1)
+
+
+def test_one_of_the_two_kinds_of_lines_to_be_memorised_is_well_separated():
+    apart = {}
+    for name, language in MEMORISED.items():
+        lines = np.array([line.split() for line in language.sample(200, seed=0)])
+        assert lines.shape == (200, 48) and len(language.vocabulary) == 64
+        differ = (lines[:, None] != lines).sum(-1) + 100 * np.eye(200, dtype=int)
+        apart[name] = differ.min(1)
+    assert apart["well separated"].min() > 38 > 24 > apart["near duplicates"].max()

@@ -1,6 +1,7 @@
 """Training and runs on a tiny model and 300 lines.   ./run_tests.sh tests/test_train.py"""
 
 import json
+import math
 import os
 import resource
 import signal
@@ -21,7 +22,8 @@ from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.grammar import question_formation
 
 CORPUS = corpora.load_question_formation("generator", train_lines=2000)
-DATA = batches.Lines(replace(CORPUS, dev=CORPUS.dev[:100]), evaluated=100)  # few, so that the tests are quick
+FEW = replace(CORPUS, dev=CORPUS.dev[:100])
+DATA = batches.Lines(FEW, evaluated=100)  # few, so that the tests are quick
 MODEL = ModelConfig("vanilla", n_layer=1, d_model=32, n_head=2, d_ff=32, dropout=0.1, context=64)
 CONFIG = RunConfig(
     experiment="X2",
@@ -144,19 +146,62 @@ def test_losses_with_dropout_are_measured_beside_those_without(train_quietly):
 
 
 def test_what_the_data_measure_is_in_the_metrics_and_changes_nothing_else(train_quietly):
-    class Scored:
-        def __getattr__(self, name):
-            return getattr(DATA, name)
-
-        def __len__(self):
-            return len(DATA)
-
+    class Unscored(batches.Lines):
         def scores(self, model):
-            return {"parameters": sum(p.numel() for p in model.parameters())}
+            return {}
 
-    plain, scored = train_quietly(CONFIG)[1], train_quietly(CONFIG, data=Scored())[1]
-    assert len({m.pop("parameters") for m in scored}) == 1
-    assert scored == plain
+    scored, plain = train_quietly(CONFIG)[1], train_quietly(CONFIG, data=Unscored(FEW, evaluated=100))[1]
+    names = {"test_exact", "gen_exact", "gen_main", "gen_first"}
+    assert [{name: m[name] for name in m if name not in names} for m in scored] == plain
+    assert all(names <= set(m) for m in scored) and not names & set(plain[0])
+
+
+class Writer(torch.nn.Module):
+    """Continues known lines as it is told to: logits that single out the wanted next token."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.known = {x.numpy().tobytes(): y for lines in parts for x, y in zip(*lines, strict=True)}
+
+    def forward(self, ids):
+        wanted = torch.stack([self.known[x.numpy().tobytes()] for x in ids])
+        return torch.nn.functional.one_hot(wanted.clamp(min=0), DATA.vocabulary).float()
+
+
+def test_exact_lines_and_auxiliaries_against_models_that_follow_a_rule():
+    (x, y, half), (u, v, second) = (
+        map(torch.from_numpy, corpora.encode(part[:100], CORPUS.vocabulary)) for part in (CORPUS.test, CORPUS.gen)
+    )
+    right = {"test_exact": 1.0, "gen_exact": 1.0, "gen_main": 1.0, "gen_first": 0.0}
+    assert DATA.scores(Writer((x, y), (u, v))) == right
+
+    # McCoy's other rule: front the first auxiliary. Every generalisation question is then wrong.
+    auxiliaries = [i for i, word in enumerate(CORPUS.vocabulary, 1) if word in ("do", "does", "don't", "doesn't")]
+    row, linear = torch.arange(len(u)), v.clone()
+    linear[row, second.sum(1)] = u[row, torch.isin(u, torch.tensor(auxiliaries)).int().argmax(1)]
+    wrong = {"test_exact": 1.0, "gen_exact": 0.0, "gen_main": 0.0, "gen_first": 1.0}
+    assert DATA.scores(Writer((x, y), (u, linear))) == wrong
+
+    # A wrong word in every fourth line: in its second half, and in its first, which is not asked for.
+    for place, share in ((half.sum(1) + 2, 0.75), (half.sum(1) - 1, 1.0)):
+        changed, row = y.clone(), torch.arange(0, len(y), 4)
+        changed[row, place[row]] = changed[row, place[row]] % 60 + 1
+        assert DATA.scores(Writer((x, changed), (u, v))) == right | {"test_exact": share}
+
+
+def test_the_collapse_of_lines_and_of_windows_is_measured_while_they_are_trained_on(train_quietly):
+    lines = batches.Memorised(corpora.load("near duplicates", 16))
+    windows = batches.Windows(np.arange(900) % 7, np.arange(300) % 5, 11, context=12)
+    for data, context, tokens in ((lines, 64, 49), (windows, 12, 12)):
+        _, metrics, _ = train_quietly(replace(CONFIG, model=replace(MODEL, context=context)), data=data)
+        first, last = metrics[0]["collapse"], metrics[-1]["collapse"]
+        assert first["tokens"] == last["tokens"] == tokens
+        assert last["loss"]["train"] < first["loss"]["train"]
+        assert len(last["energies"]["heldout"]) == last["heldout"]
+    assert last["d"] == 7 and last["repeated"] == 67  # of 74 windows
+    _, metrics, _ = train_quietly(replace(CONFIG, model=replace(MODEL, dropout=0.0)), data=lines)
+    assert metrics[-1]["train_loss"] == pytest.approx(metrics[-1]["collapse"]["loss"]["train"], rel=1e-4)
 
 
 def test_windows_cover_the_file_once_and_predict_the_next_token():
@@ -316,3 +361,29 @@ def test_two_processes_give_the_loss_curve_of_one(train_quietly, tmp_path):
     assert len(alone) == len(together) == 4
     for a, b in zip(alone, together, strict=True):
         assert a == pytest.approx(b, rel=1e-5)
+
+
+def test_X1_few_tokens_are_memorised_and_many_are_not(train_quietly):
+    """Random bytes have no structure to learn: whatever a model gains on its own it has memorised."""
+    tokens = np.random.default_rng(0).integers(0, 16, 60_000)
+    config = replace(
+        CONFIG, model=replace(MODEL, dropout=0.0, context=16), steps=150, eval_every=150, adam=(0.9, 0.95, 1e-8)
+    )
+    few, many = (
+        train_quietly(config, data=batches.Windows(tokens[:size], tokens[50_000:], 16, context=16))[1][-1]
+        for size in (161, 50_000)
+    )
+    assert few["train_loss"] < 0.5 < 2.6 < many["train_loss"] < math.log(16) + 0.1
+    assert few["dev_loss"] > math.log(16) + 0.5 > many["dev_loss"] > math.log(16) - 0.05
+    assert (
+        few["collapse"]["prefixes"][-1]["verbatim_train"] > 0.8 and many["collapse"]["prefixes"][-1]["verbatim_train"] == 0
+    )
+
+
+@pytest.mark.parametrize("kind", ["well separated", "near duplicates"])
+def test_X1c_well_separated_lines_are_memorised_too(train_quietly, kind):
+    data = batches.Memorised(corpora.load(kind, 6))
+    config = replace(CONFIG, model=replace(MODEL, dropout=0.0), batch_size=6, steps=150, eval_every=150)
+    last = train_quietly(config, data=data)[1][-1]["collapse"]
+    assert last["index"] > 0.5 and 0 <= last["distance"] < 0.03
+    assert last["floor"] == pytest.approx(math.log(6) / 49, rel=1e-4)
