@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from memlm import claims
-from memlm.claims import Check, attacked, certified, measured, proved
+from memlm.claims import Check, above, attacked, below, certified, measured, proved
 
 YES, NO, MAYBE = (Check("c", passed, "proved", "") for passed in (True, False, None))
 
@@ -38,6 +38,22 @@ def test_measured_needs_three_values_and_the_whole_interval():
     assert measured("m", [1.0, 1.0], 1.0, 0.05, "why").passed is None  # two seeds decide nothing
     assert measured("m", [1.0, math.nan, 1.0], 1.0, 0.05, "why").passed is None
     assert "n = 3" in measured("m", [1.0, 1.01, 0.99], 1.0, 0.05, "why").detail
+
+
+@pytest.mark.parametrize(
+    ("values", "higher"),
+    [
+        ([2.0, 2.1, 1.9], True),
+        ([0.5, 0.6, 0.4], False),
+        ([1.0, 1.1, 0.95], None),  # the bound lies in the interval
+        ([2.0, 2.1], None),  # two seeds decide nothing
+        ([2.0, math.nan, 2.1], None),
+        ([1.0, 1.0, 1.0], None),  # on the bound
+    ],
+)
+def test_above_and_below_are_opposites_and_undecided_together(values, higher):
+    assert above("m", values, 1.0, "why").passed is higher
+    assert below("m", values, 1.0, "why").passed is (None if higher is None else not higher)
 
 
 def test_interval_of_three_values_by_hand():

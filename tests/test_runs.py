@@ -1,6 +1,7 @@
 """Runs: found, shared, recorded, replayed, and the command that trains.   ./run_tests.sh tests/test_runs.py"""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -49,6 +50,8 @@ def test_a_finished_run_is_read_and_not_trained_again(store, monkeypatch):
     assert steps == (0, 5, 10, 12) and len(losses) == 4
     with pytest.raises(KeyError, match="has no metric 'accuracy'"):
         run.column("accuracy")
+    nested = records.Run("r", {}, [{"step": 1}, {"step": 2, "a": {"b": [{"c": 5}, {"c": 6}], "d": None}}], {})
+    assert nested.column("a.b.-1.c") == ((2,), (6,)) and math.isnan(nested.column("a.d")[1][0])
 
 
 def test_records_are_found_by_configuration_alone_and_say_when_the_code_has_changed(store, monkeypatch):
