@@ -30,6 +30,9 @@ Reading order (each module uses only those above it):
     text         documents as token ids on the disk: made once, resumed, hashed
     models       the Transformers that are trained
     loss         the loss of a language model without its logits
+    reader       any causal language model as a law of sequences
+    collapse     what memorisation looks like from outside
+    calibration  made-up models whose law is known exactly
     configs      what a run is, in plain numbers
     batches      training data as numbered sequences
     checkpoints  whole or not there: written aside, hashed, renamed
@@ -38,9 +41,6 @@ Reading order (each module uses only those above it):
     records      what a finished run leaves, hashed, found by what was asked for
     runs         trained only if they are not there: several side by side, or one on several GPUs
     experiments  which runs each profile consists of (numbers in profiles.toml)
-    calibration  made-up models whose law is known exactly
-    reader       any causal language model as a law of sequences
-    collapse     what memorisation looks like from outside
   the suite
     claims       the ledger (claims.toml), checks, verdicts
     figures      one style, reproducible bytes, a manifest

@@ -1,6 +1,6 @@
 """Training data as numbered sequences: what the training loop asks for, from lines or from one long file of tokens.
 
-Both classes have ``len()`` (training sequences), ``vocabulary`` (size), ``batch(rows)`` -> (inputs, targets) int64 tensors
+All classes have ``len()`` (training sequences), ``vocabulary`` (size), ``batch(rows)`` -> (inputs, targets) int64 tensors
 (b, T), ``fixed_length`` (has T one value?), ``held()`` -> {part: (inputs, targets, {name: mask})}, the sequences on which
 losses are evaluated, and ``scores(model)`` -> {name: number or record}, what else is measured on a model that is in
 evaluation mode. Targets that are not predicted are IGNORED.

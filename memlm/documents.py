@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from memlm.corpora import CorpusError
+from memlm.paths import sha256
 from memlm.tokenizer import gpt2
 
 _JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -256,7 +257,8 @@ def _untokenised(rows):
 def documentation(packages=tuple(_DOCUMENTED)):
     """English prose from the documentation strings of installed packages, one document per source file.
 
-    No download, the same text for the same versions. Kept are paragraphs that read like sentences, each only once.
+    No download, the same text for the same versions. Kept are paragraphs that read like sentences, each only once. Documents
+    come in the order of their SHA-256, so that the beginning of the text is a sample of all packages.
     """
     folders, versions = {}, {}
     for package in packages:
@@ -267,16 +269,17 @@ def documentation(packages=tuple(_DOCUMENTED)):
             raise CorpusError(f"package {package} is not installed; expected the packages of constraints.txt") from None
 
     def read():
-        seen = set()
+        seen, pages = set(), []
         for folder in folders.values():
             for file in sorted(folder.rglob("*.py")):
                 if not {"tests", "testing", "_vendor", "_vendored"} & set(file.relative_to(folder).parts):
                     page = "\n\n".join(_prose(file.read_text(encoding="utf8", errors="replace"), seen))
                     if len(page.split()) >= 100:
-                        yield page
+                        pages.append(page)
+        yield from sorted(pages, key=sha256)
 
     licences = {package: _DOCUMENTED.get(package) for package in packages}
-    return Source({"kind": "documentation", "packages": versions, "licence": licences}, read)
+    return Source({"kind": "documentation", "packages": versions, "licence": licences, "order": "sha256"}, read)
 
 
 _STRING = re.compile(r'^[ \t]*(?:[\w.]+\(\s*)?[rRuU]?("""|\'\'\')(.*?)\1', re.M | re.S)

@@ -76,7 +76,7 @@ def tokens(table, data=None, from_records=False):
     from memlm import documents, text
 
     if from_records:
-        return table["text"], "", 0
+        return data or table["text"], "", 0
     if data is None and not (text.TEXT / table["text"] / "manifest.json").is_file():
         source = documents.source(table["source"], **table.get("options", {}))
         print(f"tokenising {table['text']} with {table['tokenizer']}")

@@ -243,6 +243,10 @@ def test_documentation_of_an_installed_package_is_the_same_each_time(tmp_path):
     source = documents.source("documentation", ["mpmath", "networkx"])
     pages = list(source.read())
     assert pages == list(source.read())
+    # The beginning is a sample of both packages, where the order of files would put one before the other.
+    alone = set(documents.source("documentation", ["mpmath"]).read())
+    first, last = (sum(page in alone for page in part) for part in (pages[: len(pages) // 2], pages[len(pages) // 2 :]))
+    assert min(first, last) > (first + last) / 4 > 5
     paragraphs = [paragraph for page in pages for paragraph in page.split("\n\n")]
     assert len(set(paragraphs)) == len(paragraphs) > 1000
     assert min(len(page.split()) for page in pages) >= 100

@@ -126,8 +126,8 @@ def test_a_profile_takes_the_numbers_that_it_does_not_change_from_every_profile(
 
 
 def test_more_tokens_than_a_text_has_are_refused(monkeypatch):
-    monkeypatch.setattr(experiments, "tokens", lambda *_: ("a text", "digest", 6_799_999))
-    with pytest.raises(ValueError, match="tokens is 6800000; expected at most the 6799999 training tokens of a text"):
+    monkeypatch.setattr(experiments, "tokens", lambda *_: ("a text", "digest", 3_399_999))
+    with pytest.raises(ValueError, match="tokens is 3400000; expected at most the 3399999 training tokens of a text"):
         experiments.configs("X1", "cpu")
 
 
