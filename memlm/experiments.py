@@ -17,12 +17,13 @@ def profiles():
     tables = tomllib.loads(PROFILES.read_text())
     every = tables.pop("every")
 
-    def whole(name):
-        own = every[name]
-        return whole(own["like"]) | {key: value for key, value in own.items() if key != "like"} if "like" in own else own
+    def whole(table, name):
+        """What the experiment is like, overlaid by what every profile has of it, overlaid by what this one has."""
+        numbers = every.get(name, {}) | table.get(name, {})
+        like = numbers.pop("like", None)
+        return numbers if like is None else whole(table, like) | numbers
 
-    common = {name: whole(name) for name in every}
-    return {name: table | {key: common[key] | table.get(key, {}) for key in common} for name, table in tables.items()}
+    return {name: table | {key: whole(table, key) for key in every} for name, table in tables.items()}
 
 
 def profile(name):

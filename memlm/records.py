@@ -51,6 +51,8 @@ class Run:
 
 def _read(metrics, name):
     for part in name.split("."):
+        if metrics is None:
+            break
         metrics = metrics[int(part)] if isinstance(metrics, list) else metrics[part]
     return math.nan if metrics is None else metrics
 

@@ -102,6 +102,16 @@ def test_a_measurement_in_too_small_a_profile_decides_nothing(tmp_path):
         claims.record("X2", profile="smoke", printed=[certified("c", False, "")], folder=tmp_path)
 
 
+def test_one_seed_leaves_a_claim_open_where_runs_are_long_and_is_an_error_where_it_has_to_be_decided(tmp_path):
+    one = [measured("m", [1.0], 1.0, 0.05, "why")]
+    for profile in ("gpu", "paper"):
+        assert claims.record("X2", profile=profile, printed=one, folder=tmp_path) == "not decided"
+        with pytest.raises(claims.ChangedVerdict):
+            claims.record("X2", profile=profile, printed=[NO], folder=tmp_path)
+    with pytest.raises(claims.ChangedVerdict):
+        claims.record("X2", profile="cpu", printed=one, folder=tmp_path)
+
+
 def test_every_claim_has_its_notebook_and_its_tests():
     assert len(claims.ledger()) >= 6
     assert claims.missing() == []

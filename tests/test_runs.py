@@ -51,7 +51,8 @@ def test_a_finished_run_is_read_and_not_trained_again(store, monkeypatch):
     with pytest.raises(KeyError, match="has no metric 'accuracy'"):
         run.column("accuracy")
     nested = records.Run("r", {}, [{"step": 1}, {"step": 2, "a": {"b": [{"c": 5}, {"c": 6}], "d": None}}], {})
-    assert nested.column("a.b.-1.c") == ((2,), (6,)) and math.isnan(nested.column("a.d")[1][0])
+    assert nested.column("a.b.-1.c") == ((2,), (6,))
+    assert math.isnan(nested.column("a.d")[1][0]) and math.isnan(nested.column("a.d.e")[1][0])
 
 
 def test_records_are_found_by_configuration_alone_and_say_when_the_code_has_changed(store, monkeypatch):
@@ -121,6 +122,8 @@ def test_a_profile_takes_the_numbers_that_it_does_not_change_from_every_profile(
     assert few["adam"] == many["adam"] and few["kind"] == "vanilla" and few["steps"] < many["steps"]
     (two, six) = {c.model.n_layer: c.model for c in experiments.configs("X2", "cpu", from_records=True)}.values()
     assert (two.dropout, six.dropout) == (0.1, 0.0) and two.d_ff == two.d_model == six.d_model
+    longer, whole = (experiments.profile("gpu")[name] for name in ("S65", "X1"))
+    assert longer["n_layer"] == whole["n_layer"] == 12 and longer["steps"] > whole["steps"]
     for config in experiments.configs("S4", "cpu", from_records=True):
         assert config.steps * config.batch_size <= config.data.size  # no line is met twice
 
