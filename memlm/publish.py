@@ -6,6 +6,7 @@ import re
 from memlm import claims, figures, notebooks, paths, records
 
 README = paths.ROOT / "README.md"
+BENCH = paths.RECORDS / "bench.json"
 
 
 def _figure_block():
@@ -30,9 +31,18 @@ def _time_block():
     return "\n".join([*rows, f"\nMeasured on {times.get('device', 'no machine yet')}."])
 
 
+def _bench_block():
+    if not BENCH.is_file():
+        return "not measured yet"
+    from memlm import bench
+
+    return f"```\n{bench.table(json.loads(BENCH.read_text()))}\n```"
+
+
 def blocks():
     """The README's generated blocks by name, from what is committed."""
-    return {"verdicts": claims.table(claims.recorded()), "figures": _figure_block(), "times": _time_block()}
+    verdicts = claims.table(claims.recorded())
+    return {"verdicts": verdicts, "figures": _figure_block(), "times": _time_block(), "bench": _bench_block()}
 
 
 def filled(text):
@@ -75,6 +85,8 @@ def publish(profile):
         raise ValueError("; ".join(figures.stale()))
     from memlm import bench
 
+    if bench.RECORD.is_file():
+        paths.write_json(BENCH, json.loads(bench.RECORD.read_text()))
     times = {**notebooks.times(), profile: _measured(profile, stamps, shown), "device": bench.device_name()}
     commands = {"set-up": paths.REPORT / "setup.seconds", "./run_tests.sh": paths.REPORT / "tests.seconds"}
     times["commands"] = times.get("commands", {}) | {c: int(f.read_text()) for c, f in commands.items() if f.is_file()}

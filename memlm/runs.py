@@ -78,9 +78,12 @@ class _Board:
 
 
 def _join(shared):
-    """What a process of the pool does first: it learns where to note how far it is."""
+    """What a process of the pool does first: it learns where to note how far it is, and to end with its parent."""
+    from memlm.text import end_with_parent
+
     global _numbers
     _numbers = shared
+    end_with_parent()
 
 
 def _train_beside(number, *arguments):

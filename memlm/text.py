@@ -232,7 +232,7 @@ def _in_order(work, pieces, workers):
         yield from map(work, pieces)
         return
     waiting = deque()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         try:
             for piece in pieces:
                 waiting.append(pool.submit(work, piece))
@@ -245,7 +245,7 @@ def _in_order(work, pieces, workers):
                 future.cancel()
 
 
-def _end_with_parent():
+def end_with_parent():
     """Without this, the workers of a killed process would wait for work for ever."""
     threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 

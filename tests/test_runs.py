@@ -5,7 +5,10 @@ import math
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,6 +94,30 @@ def test_runs_side_by_side_in_other_processes_give_the_same_bits_as_one_here(sto
     clean = [[{k: v for k, v in m.items() if k not in train.CLOCK} for m in r.metrics] for r in (run, again)]
     assert clean[0] == clean[1]
     assert json.dumps(run.config) == json.dumps(again.config)
+
+
+def test_nothing_goes_on_where_training_is_killed(tmp_path):
+    command = [sys.executable, "-m", "memlm", "train", "X2", "--profile", "smoke", "--out", str(tmp_path)]
+    parent = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def alive():
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+                found += [path.parent.name] * (int(group) == parent.pid and state != "Z")
+        return found
+
+    begun = time.monotonic()
+    while not list(tmp_path.glob(".*.lock")) and time.monotonic() - begun < 60:
+        time.sleep(0.1)
+    assert len(alive()) >= 3  # the command, the server and a worker
+    parent.kill()
+    parent.wait()
+    begun = time.monotonic()
+    while alive() and time.monotonic() - begun < 20:
+        time.sleep(0.1)
+    assert alive() == []
 
 
 def test_a_record_is_found_for_data_of_any_digest_only_where_the_digest_is_left_open(store):
