@@ -97,10 +97,11 @@ def _train_side_by_side(todo, code, folder):
     """Train all runs, as many at a time as there are cores, or one after the other on a GPU."""
     import torch
 
-    # Processes that come from one server share what it has imported, which takes each of them seconds.
+    # Processes that come from one server share what it has imported, which takes each of them seconds. Not memlm itself: what
+    # trains is what is on the disk now, and that is what the run is named after.
     server = get_context("forkserver")
     slow = ["transformers.models.gpt2.modeling_gpt2"] if any(c.model.kind == "gpt2" for c in todo.values()) else []
-    server.set_forkserver_preload(["memlm.train", "memlm.batches", "memlm.bench", *slow])
+    server.set_forkserver_preload(["torch._dynamo", *slow])
     numbers = server.Array("d", 3 * len(todo), lock=False)
     workers = 1 if torch.cuda.is_available() else min(len(todo), os.cpu_count())
     board = _Board(todo, folder, numbers)
