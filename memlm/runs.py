@@ -97,8 +97,8 @@ def _train_side_by_side(todo, code, folder):
     """Train all runs, as many at a time as there are cores, or one after the other on a GPU."""
     import torch
 
-    # Processes that come from one server share what it has imported, which takes each of them seconds. Not memlm itself: what
-    # trains is what is on the disk now, and that is what the run is named after.
+    # Processes that come from one server share what it has imported, which takes each of them seconds. Not memlm itself:
+    # what trains has to be what is on the disk now, since the run is named after it.
     server = get_context("forkserver")
     slow = ["transformers.models.gpt2.modeling_gpt2"] if any(c.model.kind == "gpt2" for c in todo.values()) else []
     server.set_forkserver_preload(["torch._dynamo", *slow])
