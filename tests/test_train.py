@@ -255,7 +255,9 @@ def test_kill_9_at_any_moment_ends_in_the_same_bits(train_quietly, tmp_path):
             time.sleep(random.uniform(0, 0.6 * length))
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
-            assert not [p for p in folder.glob("checkpoints/[0-9]*") if not (p / "stamp.json").is_file()]
+            # The last two are whole at every moment; the one before them may be half removed.
+            kept = sorted(folder.glob("checkpoints/[0-9]*"), key=lambda p: int(p.name))[-2:]
+            assert all((p / "stamp.json").is_file() for p in kept)
             if status == 0:
                 break
             assert os.WIFSIGNALED(status), status
