@@ -239,6 +239,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(train_quietly, tmp_path, mo
 def test_kill_9_at_any_moment_ends_in_the_same_bits(train_quietly, tmp_path):
     """Processes are killed at moments spread over a run, checkpoint writes included; each is followed by another, until one
     gets to the end. Three runs, so that at least twenty processes are killed."""
+    train_quietly(CONFIG)  # the first run of a process takes longer
     begun = time.perf_counter()
     _, whole, complete = train_quietly(CONFIG)
     length, killed = time.perf_counter() - begun, 0
