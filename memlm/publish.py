@@ -57,11 +57,13 @@ def filled(text):
 
 def _measured(profile, stamps, shown):
     """Seconds by notebook. The time of an execution that found its runs already trained is not that of the notebook: for
-    these the time that is already committed stands."""
-    known, measured = notebooks.times().get(profile, {}), {}
-    for name, stamp in stamps.items():
-        files = [records.RUNS / id / "stamp.json" for id in shown.get(name, ())]
-        if all(file.is_file() and file.stat().st_mtime > stamp["begun"] for file in files):
+    these the time that is already committed stands. Runs that an earlier notebook shows are not this one's to train."""
+    known, measured, earlier = notebooks.times().get(profile, {}), {}, set()
+    for name, stamp in sorted(stamps.items()):
+        own = set(shown.get(name, ())) - earlier
+        earlier |= own
+        files = [records.RUNS / id / "stamp.json" for id in own if (records.RUNS / id).is_dir()]
+        if all(file.stat().st_mtime > stamp["begun"] for file in files):
             measured[name] = stamp["seconds"]
         elif name in known:
             measured[name] = known[name]
