@@ -57,9 +57,10 @@ class Lines:
             if name in self._held:
                 x, y, half = self._held[name]
                 asked = ~half & (y != IGNORED)
-                if asked.any():
-                    said = _most_likely(model, x)
-                    found[f"{name}_exact"] = ((said == y) | ~asked).all(1).double().mean().item()
+                if not asked.any():
+                    continue
+                said = _most_likely(model, x)
+                found[f"{name}_exact"] = ((said == y) | ~asked).all(1).double().mean().item()
                 if name == "gen":
                     line, begin = torch.arange(len(x)), half.sum(1)
                     first = x[line, torch.isin(x, self._auxiliaries).int().argmax(1)]

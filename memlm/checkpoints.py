@@ -32,6 +32,15 @@ def _steps(folder):
     return sorted((path for path in folder.glob("[0-9]*") if path.is_dir()), key=lambda path: int(path.name))
 
 
+def _remove(path):
+    """Out of sight at once and then away, so that a process that is killed meanwhile leaves no checkpoint half there."""
+    hidden = path.with_name(".removed")
+    shutil.rmtree(hidden, ignore_errors=True)
+    if path.exists():
+        os.replace(path, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
 def save(folder, step, config_hash, weights, state):
     """Write checkpoint ``step`` of the run with ``config_hash`` into ``folder``; older ones but the last are removed.
 
@@ -49,11 +58,11 @@ def save(folder, step, config_hash, weights, state):
         torch.save(state, file)
     write_json(aside / "stamp.json", {"step": step, "config": config_hash, "sha256": {n: sha256(aside / n) for n in FILES}})
     final = folder / str(step)
-    shutil.rmtree(final, ignore_errors=True)
+    _remove(final)
     os.replace(aside, final)
     _sync(folder)
     for old in _steps(folder)[:-2]:
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
 
 
 def load(folder, config_hash):

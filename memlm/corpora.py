@@ -142,7 +142,7 @@ def _corpus(source, language, parts):
 
 
 def load(name, train_lines):
-    """The corpus of that name: Question-Formation lines from mccoy, file or generator, or one of ``sources.SOURCES``."""
+    """The corpus of that name: Question-Formation lines from mccoy, file or generator, or a source of ``sources``."""
     return (load_question_formation if name in SOURCES else load_lines)(name, train_lines)
 
 
