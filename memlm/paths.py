@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from functools import cache
@@ -47,6 +48,71 @@ def write_json(path, value):
     """Write ``value`` as indented JSON with sorted keys: the same value gives the same bytes."""
     with writing(path) as file:
         file.write((json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+class Damaged(ValueError):
+    """A file that we wrote is no longer what we wrote: cut off, changed by hand, or of another shape."""
+
+
+def seal(value):
+    """Hash of a dict without its own entry ``seal``."""
+    return sha256(json.dumps({name: entry for name, entry in value.items() if name != "seal"}, sort_keys=True))
+
+
+def write_sealed(path, value):
+    """Write a dict as JSON that ``read_sealed`` reads: with a hash of itself as its entry ``seal``."""
+    write_json(path, {**value, "seal": seal(value)})
+
+
+def read_sealed(path, shape, advice):
+    """The dict that ``write_sealed`` wrote to ``path``, without its seal.
+
+    shape: {key: type, or shape of a dict within}; the key ... stands for every key. FileNotFoundError where there is no
+    file, and otherwise Damaged: one sentence with the place of the file, what is wrong with it, and ``advice``.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise Damaged(f"{shown(path)} is no JSON ({error}); {advice}") from None
+    if not isinstance(value, dict):
+        raise Damaged(f"{shown(path)} holds {type(value).__name__}; expected an object; {advice}")
+    if value.pop("seal", None) != seal(value):
+        raise Damaged(f"{shown(path)} does not have the hash in its seal: it was changed or cut off; {advice}")
+    if problem := _misfit(value, shape):
+        raise Damaged(f"{shown(path)} {problem}; {advice}")
+    return value
+
+
+def _misfit(value, shape, where=""):
+    """In which way a value is not of a shape, in words; "" if it is."""
+    if not isinstance(shape, dict):
+        kinds = shape if isinstance(shape, tuple) else (shape,)
+        names = " or ".join(kind.__name__ for kind in kinds)
+        return "" if isinstance(value, shape) else f"has {where} of type {type(value).__name__}; expected {names}"
+    if not isinstance(value, dict):
+        return f"has {where} of type {type(value).__name__}; expected an object"
+    for name, part in shape.items():
+        for key in value if name is ... else [name]:
+            if key not in value:
+                return f"has no {where}{key}"
+            if problem := _misfit(value[key], part, f"{where}{key}"):
+                return problem
+    return ""
+
+
+def shown(path):
+    """A path as people are shown it: from the root of the project where it lies within."""
+    path = Path(path)
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def plain_name(name, what):
+    """``name``, if it is one plain component of a path; otherwise ValueError. What is made, renamed or removed under a name
+    that users choose stays in its own folder that way."""
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", name) or name.endswith((" ", ".")):
+        raise ValueError(f"{what} is {name!r}; expected a plain name: letters, digits, '-', '_', '+', '.', no folder in it")
+    return name
 
 
 def sha256(data):

@@ -135,3 +135,29 @@ def test_writing_leaves_the_old_file_or_the_new_one(tmp_path):
         raise RuntimeError("interrupted")
     assert path.read_bytes() == old
     assert [p.name for p in path.parent.iterdir()] == ["file.json"]
+
+
+def test_a_sealed_file_is_read_back_and_every_damage_is_one_sentence_that_names_it(tmp_path):
+    path, shape = tmp_path / "stamp.json", {"step": int, "entries": {...: {"name": str}}}
+    value = {"step": 3, "entries": {"a": {"name": "x"}}}
+    paths.write_sealed(path, value)
+    assert paths.read_sealed(path, shape, "") == value
+    whole = path.read_bytes()
+    damages = [b"", b"null", b"[]", b"1", b'"text"', b"{}", whole[:-9], whole.replace(b"3", b"4"), b"\0" * len(whole)]
+    for damage in [*damages, b"\xff" + whole]:
+        path.write_bytes(damage)
+        with pytest.raises(paths.Damaged, match=rf"^{path} .*; make it again$"):
+            paths.read_sealed(path, shape, "make it again")
+    for other in ({"step": 3}, {"step": "3", "entries": {}}, {**value, "entries": []}, {**value, "entries": {"a": {}}}):
+        paths.write_sealed(path, other)
+        with pytest.raises(paths.Damaged, match=r"has (no )?(step|entries)"):
+            paths.read_sealed(path, shape, "make it again")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/tmp/x", "a/b", "../x", "a\\b", ".hidden", "-x", "a\0", "a\n", "x" * 101, "a "]
+)
+def test_a_name_that_is_no_plain_component_is_refused(name):
+    with pytest.raises(ValueError, match=r"the name is .*expected a plain name"):
+        paths.plain_name(name, "the name")
+    assert paths.plain_name("mine 2.1_böcker+x-3", "the name")
