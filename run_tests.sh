@@ -5,7 +5,6 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 if [ "${1:-}" = --proofs ]; then exec "$root/proofs/check.sh"; fi
 source "$root/.ci/environment.sh"
-cd "$root"
 SECONDS=0
 "$python" -m ruff check --quiet .
 "$python" -m ruff format --check --quiet .

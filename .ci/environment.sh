@@ -1,6 +1,8 @@
 # Sourced by run_all.sh and run_tests.sh with $root set: leaves in $python an interpreter that has the pinned packages.
 # That is the active environment's, where one is active and satisfies constraints.txt, and otherwise .venv's, which is
 # made on first use and brought up to date when the pins change.
+# From here on the working directory is $root: python -m takes what lies in it before all else, as it might another clone.
+cd "$root"
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 python=""
 if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && command -v python >/dev/null; then

@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def _notebooks(options):
-    from memlm import notebooks
+    from memlm import claims, notebooks
 
-    profile = options.profile or _default_profile()
-    only = [part for value in options.only for part in value.split(",") if part]
+    profile = options.profile or (claims.recorded_profile() if options.from_records else _default_profile())
+    only = [part for value in options.only for part in value.split(",")]
     executed = notebooks.run(profile, only, options.seed, options.from_records, options.force)
     print(f"{len(executed)} notebooks executed in profile {profile}; copies in report/{profile}/")
 
@@ -110,8 +110,15 @@ def _strip(options):
         notebooks.strip(paths.NOTEBOOKS / f"{name}.ipynb")
 
 
+def _seed(text):
+    """An argument --seed as a number."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; expected a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
 def main(arguments=None):
-    """Run one command; an error is one sentence on stderr and exit status 1."""
+    """Run one command; an error is one sentence on stderr and exit status 1 (2 for arguments, 130 after Ctrl-C)."""
     parser = argparse.ArgumentParser(prog="memlm", description="verification suite for arXiv 2405.08707")
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -136,7 +143,7 @@ def main(arguments=None):
     )
     for name in ("notebooks", "train"):
         every[name].add_argument("--profile", help="smoke, cpu, gpu or paper (default: gpu where there is one, else cpu)")
-        every[name].add_argument("--seed", type=int, default=0, help="shifts every seed (default 0)")
+        every[name].add_argument("--seed", type=_seed, default=0, help="shifts every seed (default 0)")
         every[name].add_argument("--force", action="store_true", help="do again what is already done")
     tokenise = command(_tokenise, "tokenise", "turn documents into tokens for training, once")
     tokenise.add_argument("name", help="what to call the result")
@@ -164,7 +171,13 @@ def main(arguments=None):
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        sys.exit("interrupted; what was finished is kept")
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        sys.exit(130)
+    except ImportError as error:
+        sys.exit(
+            f"memlm: {error.name or error} cannot be imported by {sys.executable}: activate the environment "
+            "(source .venv/bin/activate), which ./run_all.sh sets up on first use"
+        )
     except (ValueError, RuntimeError, LookupError, OSError) as error:
         sys.exit(f"memlm: {error.args[0] if isinstance(error, LookupError) else error}")
 

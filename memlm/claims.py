@@ -6,18 +6,33 @@
 
 import json
 import math
+import os
 import re
 import tomllib
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 
-from memlm.paths import CACHE, LEDGER, NOTEBOOKS, RECORDS, ROOT, write_json
+from memlm.paths import (
+    LEDGER,
+    NOTEBOOKS,
+    RECORDS,
+    REPORT,
+    ROOT,
+    STAGE,
+    Damaged,
+    read_sealed,
+    shown,
+    stage,
+    write_sealed,
+)
 
 VERDICTS = ("holds", "holds, corrected", "holds under an added assumption", "fails as printed", "not decided")
 EVIDENCE = ("proved", "certified", "measured", "attacked")
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 FIELDS = {"id", "title", "version", "place", "statement", "expected", "notebook", "tests", "decided_from", "coq"}
 OPTIONAL = {"decided_from", "coq"}
+_CHECK = {"name": str, "passed": (bool, type(None)), "evidence": str, "detail": str}
+_ENTRY = {"id": str, "verdict": str, "profile": str, "checks": {...: [_CHECK]}}
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,12 @@ class Check:
     def __post_init__(self):
         if self.evidence not in EVIDENCE:
             raise ValueError(f"evidence is {self.evidence!r}; expected one of {', '.join(EVIDENCE)}")
+
+
+def check_profile(name):
+    """Raise ValueError, with the profiles there are, for any other ``name``."""
+    if name not in PROFILES:
+        raise ValueError(f"profile is {name!r}; expected one of {', '.join(PROFILES)}")
 
 
 def proved(name, passed, generality):
@@ -183,15 +204,15 @@ class ChangedVerdict(AssertionError):
 def record(id, *, profile, printed, corrected=(), assuming=(), folder=None):
     """Compute the verdict on claim ``id``, store it with its checks, print them, and hold it against the ledger.
 
-    Where ``profile`` is smaller than the claim's ``decided_from``, measurements decide nothing and the claim may stay
-    undecided, as it may in gpu and paper, where a run can be too long for three seeds; any other verdict than the expected
-    one raises ChangedVerdict. KeyError if the ledger has no such id.
+    Where ``profile`` is smaller than the claim's ``decided_from``, measurements decide nothing. A verdict that ``changed``
+    names raises ChangedVerdict, KeyError an id that is not in the ledger. Stored in ``folder``, by default the runner's or,
+    by hand, a scratch folder, which is then printed (see ``paths.stage``).
     """
+    check_profile(profile)
     if id not in ledger():
         raise KeyError(f"claim {id!r} is not in the ledger; it has {', '.join(ledger())}")
     claim = ledger()[id]
-    too_small = PROFILES.index(profile) < PROFILES.index(claim.decided_from)
-    if too_small:
+    if _too_small(profile, claim):
         printed, corrected, assuming = (
             [replace(check, passed=None) if check.evidence == "measured" else check for check in checks]
             for checks in (printed, corrected, assuming)
@@ -207,25 +228,74 @@ def record(id, *, profile, printed, corrected=(), assuming=(), folder=None):
             if checks
         },
     }
-    write_json((folder or CACHE / "verdicts" / profile) / f"{id}.json", entry)
-    print(f"{id} · {claim.title}: {reached.upper()}")
+    write_sealed((folder or stage(profile) / "verdicts") / f"{id}.json", entry)
+    by_hand = "" if folder or STAGE in os.environ else f" (run by hand: {shown(stage(profile))}/)"
+    print(f"{id} · {claim.title}: {reached.upper()}{by_hand}")
     for kind, checks in entry["checks"].items():
         for check in checks:
             mark = {True: "✓", False: "✗", None: "?"}[check["passed"]]
             print(f"  {mark} {kind}: {check['name']} [{check['evidence']}] {check['detail']}")
-    may_be_open = too_small or profile in ("gpu", "paper")
-    if reached != claim.expected and not (may_be_open and reached == "not decided"):
-        raise ChangedVerdict(f"claim {id} is now {reached!r}; the ledger expects {claim.expected!r}")
+    for problem in changed({id: entry}):
+        raise ChangedVerdict(problem)
     return reached
 
 
+def _too_small(profile, claim):
+    return PROFILES.index(profile) < PROFILES.index(claim.decided_from)
+
+
+def changed(entries):
+    """Sentences about verdicts that are not those which the ledger expects; [] if all are.
+
+    A claim may stay undecided where the profile is smaller than its ``decided_from``, and in gpu and paper, where a run can
+    be too long for three seeds.
+    """
+    problems = []
+    for id, entry in entries.items():
+        claim, reached, profile = ledger()[id], entry["verdict"], entry["profile"]
+        may_be_open = _too_small(profile, claim) or profile in ("gpu", "paper")
+        if reached != claim.expected and not (may_be_open and reached == "not decided"):
+            problems.append(f"claim {id} is now {reached!r}; the ledger expects {claim.expected!r}")
+    return problems
+
+
 def recorded(profile=None):
-    """Stored verdicts by id: those of ``profile``, or those committed with the project; {} where none were made."""
+    """Stored verdicts by id: those of the runner's last run of ``profile``, or those committed with the project; {} where
+    none were made. Raises paths.Damaged for one that was changed since, or whose verdict does not follow from its checks."""
     if profile is None:
-        committed = RECORDS / "verdicts.json"
-        return json.loads(committed.read_text()) if committed.is_file() else {}
-    entries = [json.loads(path.read_text()) for path in sorted((CACHE / "verdicts" / profile).glob("*.json"))]
-    return {entry["id"]: entry for entry in entries}
+        file = RECORDS / "verdicts.json"
+        entries = read_sealed(file, {...: _ENTRY}, f"git checkout -- {shown(file)}") if file.is_file() else {}
+        found = [(file, entry) for entry in entries.values()]
+    else:
+        check_profile(profile)
+        files = sorted((REPORT / profile / "verdicts").glob("*.json"))
+        found = [(file, read_sealed(file, _ENTRY, f"execute its notebook again in profile {profile}")) for file in files]
+    return {entry["id"]: _followed(entry, file) for file, entry in found}
+
+
+def recorded_profile():
+    """The profile whose verdicts are committed with the project."""
+    return next((entry["profile"] for entry in recorded().values()), "cpu")
+
+
+def publish(entries):
+    """Commit verdicts with the project, as data/records/verdicts.json."""
+    write_sealed(RECORDS / "verdicts.json", entries)
+
+
+def _followed(entry, file):
+    """An entry, if it is of a claim and its verdict is the one that its checks imply."""
+    problem = None
+    if entry["id"] not in ledger():
+        problem = f"holds a verdict on {entry['id']!r}, which is not in the ledger"
+    else:
+        kinds = [entry["checks"].get(kind, ()) for kind in ("printed", "corrected", "assuming")]
+        implied = verdict(*[[Check(**{name: check[name] for name in _CHECK}) for check in found] for found in kinds])
+        if implied != entry["verdict"]:
+            problem = f"calls {entry['id']} {entry['verdict']!r}; its checks imply {implied!r}"
+    if problem:
+        raise Damaged(f"{shown(file)} {problem}")
+    return entry
 
 
 def _place(claim):
@@ -237,11 +307,17 @@ def _place(claim):
 
 def table(entries):
     """Markdown table of the ledger with the verdicts in ``entries`` and the kinds of evidence behind them."""
-    rows = ["| claim | what it says | place | verdict | evidence |", "| --- | --- | --- | --- | --- |"]
+    rows = []
     for claim in sorted(ledger().values(), key=_place):
         entry = entries.get(claim.id, {"verdict": "not yet recorded", "checks": {}})
         kinds = sorted({check["evidence"] for checks in entry["checks"].values() for check in checks}, key=EVIDENCE.index)
         kinds += ["proved (Coq)"] * bool(claim.coq)
-        row = (claim.id, claim.title, claim.place, f"**{entry['verdict']}**", ", ".join(kinds))
-        rows.append("| " + " | ".join(row) + " |")
-    return "\n".join(rows)
+        rows.append((claim.id, claim.title, claim.place, f"**{entry['verdict']}**", ", ".join(kinds)))
+    return markdown(("claim", "what it says", "place", "verdict", "evidence"), rows)
+
+
+def markdown(head, rows):
+    """A Markdown table. A bar within a cell is escaped, or it would begin another cell; a line break becomes a blank."""
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)

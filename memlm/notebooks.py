@@ -1,40 +1,50 @@
 """The Papermill runner: every notebook in order, in one process, none twice for the same inputs.
 
-An executed copy goes to report/<profile>/, with a stamp (JSON) that says what it was made from and how long it took. A
-notebook that fails leaves its partial copy as <name>.failed.ipynb; the run ends there with one sentence.
+report/<profile>/ gets the executed copy of each, the figures and verdicts that it left behind, and a sealed stamp that says
+what it was made from, the hashes of all these, and how long it took. A notebook that fails leaves its partial copy as
+<name>.failed.ipynb; the run ends there with one sentence.
 """
 
 import fcntl
 import json
+import logging
 import os
-import signal
 import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from memlm import experiments, figures, paths
-from memlm.claims import ledger
+from memlm import claims, experiments, figures, paths
+
+_TIME = {"seconds": (int, float), "device": str}
+_STAMP = {"made_from": str, "outputs": dict, "begun": float, "seconds": float, "seed": int, "from_records": bool}
 
 
 class NotebookFailed(RuntimeError):
     """A notebook did not run to its end; the message names the notebook, the cell and the cause."""
 
 
-class _OutOfTime(KeyboardInterrupt):
-    # asyncio, under Papermill, swallows every other exception that a signal handler may raise while a callback runs
-    pass
-
-
 def names(only=()):
     """Notebooks in their order; with ``only``, those whose name begins with one of its entries (ValueError if none)."""
     found = sorted(path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
     for prefix in only:
-        if not any(name.startswith(prefix) for name in found):
+        if not prefix or not any(name.startswith(prefix) for name in found):
             raise ValueError(f"no notebook begins with {prefix!r}; there are {', '.join(found)}")
     return [name for name in found if not only or name.startswith(tuple(only))]
+
+
+def _stored(path):
+    """A notebook file as a dict. Raises NotebookFailed where it is none."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf8"))
+        if all(isinstance(cell["metadata"], dict) and cell["source"] is not None for cell in notebook["cells"]):
+            return notebook
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise NotebookFailed(f"{paths.shown(path)} is no notebook: expected JSON with cells, as Jupyter saves it")
 
 
 def _code(notebook):
@@ -46,7 +56,7 @@ def check_parameters(path, parameters):
     Papermill would run it with the defaults and say nothing."""
     from papermill import inspect_notebook
 
-    cells = _code(json.loads(path.read_text()))
+    cells = _code(_stored(path))
     tagged = sum("parameters" in cell["metadata"].get("tags", []) for cell in cells)
     if tagged != 1:
         raise NotebookFailed(f"{path.stem} has {tagged} cells tagged 'parameters'; expected 1")
@@ -58,14 +68,14 @@ def check_parameters(path, parameters):
 
 def fingerprint(name, parameters):
     """Hash of all that an executed notebook depends on: its cells, its parameters, the package, and the data it reads."""
-    notebook = json.loads((paths.NOTEBOOKS / f"{name}.ipynb").read_text())
+    notebook = _stored(paths.NOTEBOOKS / f"{name}.ipynb")
     code = "\n".join("".join(cell["source"]) for cell in _code(notebook))
     files = [paths.PROFILES, paths.LEDGER, paths.PACKAGE / "paper.mplstyle", paths.ROOT / "constraints.txt"]
     files += sorted((paths.ROOT / "data" / "reference").glob("**/*.*"))
-    if parameters["from_records"]:
+    if "load_or_train" in code:
         files += sorted(paths.RECORDS.glob("*/*.json*"))
     if name.startswith("99"):  # the verdicts of the others are its data
-        files += sorted((paths.CACHE / "verdicts" / parameters["profile"]).glob("*.json"))
+        files += sorted((paths.REPORT / parameters["profile"] / "verdicts").glob("*.json"))
     parts = [paths.sha256(path) for path in files if path.is_file()]
     # what users put into data/raw may be large: its size and time stand for its content
     parts += [f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in sorted(paths.RAW.glob("**/*")) if p.is_file()]
@@ -73,60 +83,97 @@ def fingerprint(name, parameters):
     return paths.sha256("\n".join([paths.source_hash(code=code), json.dumps(parameters, sort_keys=True), *parts]))
 
 
-def _outputs(name, profile):
-    """Files that a finished notebook has left behind: its executed copy, its verdicts, its figures."""
-    folder = figures.folder(profile)
-    manifest = folder / "manifest.json"
-    drawn = json.loads(manifest.read_text()) if manifest.is_file() else {}
-    yield paths.REPORT / profile / f"{name}.ipynb"
-    yield from (paths.CACHE / "verdicts" / profile / f"{c.id}.json" for c in ledger().values() if c.notebook == name)
-    yield from (folder / f"{figure}.png" for figure, entry in drawn.items() if entry["notebook"] == name)
+def outputs(name, profile):
+    """{file: SHA-256} of what a finished notebook has left in report/<profile>/: its executed copy, its verdicts, its
+    figures, each with its entry in the manifest."""
+    stage = paths.REPORT / profile
+    files = [stage / f"{name}.ipynb"]
+    files += [stage / "verdicts" / f"{claim.id}.json" for claim in claims.ledger().values() if claim.notebook == name]
+    drawn = {}
+    with suppress(paths.Damaged):  # without their entries the outputs are not those of the stamp
+        drawn = figures.of(name, stage / "figures")
+    files += [stage / "figures" / f"{figure}.{ending}" for figure in drawn for ending in figures.ENDINGS]
+    found = {str(file.relative_to(stage)): paths.sha256(file) for file in files if file.is_file()}
+    return found | {f"entry of {figure}": paths.seal(entry) for figure, entry in drawn.items()}
+
+
+def stamp(name, profile):
+    """What is known of the last execution of a notebook in a profile; {} where there was none, or where its stamp is
+    damaged, so that the notebook is executed again."""
+    try:
+        return paths.read_sealed(paths.REPORT / profile / f"{name}.json", _STAMP, "")
+    except (FileNotFoundError, paths.Damaged):
+        return {}
 
 
 def _last_cell(path):
     """Number and first line of the cell that was running when a partial copy was last saved."""
     if not path.is_file():
         return "before the first cell"
-    cells = _code(json.loads(path.read_text()))
+    cells = _code(_stored(path))
     begun = [i for i, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")]
     at = begun[-1] if begun else 0
-    return f"cell {at + 1} ({''.join(cells[at]['source']).strip().splitlines()[0][:60]!r})"
+    return f"cell {at + 1} ({_first_line(''.join(cells[at]['source']))})"
+
+
+def _first_line(source):
+    return repr((source.strip().splitlines() or [""])[0][:60])
+
+
+def _short_folder():
+    """Where a private folder is made: addresses of sockets within it must stay below 108 bytes."""
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        if len(os.fsencode(folder)) <= 60 and os.access(folder, os.W_OK):
+            return folder
+    raise NotebookFailed(f"TMPDIR is {tempfile.gettempdir()!r}; expected a folder of at most 60 bytes, for sockets")
 
 
 @contextmanager
-def _time_limit(seconds):
-    def stop(*_):
-        raise _OutOfTime
-
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-@contextmanager
-def _kernels():
-    """A private folder for sockets and settings, and the environment in which kernels start."""
+def _kernels(stage):
+    """A private folder for sockets and settings, and, as long as the ``with`` lasts, the environment in which kernels start:
+    what they make goes to ``stage``, and a user's settings of Jupyter, IPython and matplotlib have no say."""
     from traitlets.config import Config
 
-    with tempfile.TemporaryDirectory(prefix="memlm-") as private:
+    with tempfile.TemporaryDirectory(prefix="memlm-", dir=_short_folder()) as private:
+        before = dict(os.environ)
+        os.environ.pop("MATPLOTLIBRC", None)
         os.environ |= {
+            paths.STAGE: str(stage),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")])),
             "PYTHONWARNINGS": "ignore:IProgress not found",
+            "PYTHONUTF8": "1",
             "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one of the same name in the home folder
             "JUPYTER_RUNTIME_DIR": private,
-            "IPYTHONDIR": private,  # a user's IPython start-up files have no say in a verification
+            "IPYTHONDIR": private,
+            "MPLCONFIGDIR": f"{private}/matplotlib",
         }
-        # Sockets in a private folder: TCP kernels race for ports.
-        yield private, Config(KernelManager={"transport": "ipc", "ip": f"{private}/k"})
+        try:
+            # Sockets in a private folder: TCP kernels race for ports.
+            yield private, Config(KernelManager={"transport": "ipc", "ip": f"{private}/k"})
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _children():
+    """The processes that this one has started: kernels, and what else there may be."""
+    import psutil
+
+    return set(psutil.Process().children())
+
+
+def _kill(processes):
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def execute(path, output, parameters, limits, config, folder):
     """Run one notebook file; ``output`` appears only when it ran to its end. Raises NotebookFailed."""
     import papermill
+    from jupyter_core.utils import ensure_event_loop
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     check_parameters(path, parameters)
@@ -134,22 +181,38 @@ def execute(path, output, parameters, limits, config, folder):
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.unlink(missing_ok=True)
     options = {"kernel_name": "python3", "progress_bar": False, "coalesce_streams": True, "start_timeout": 60}
-    try:
-        with _time_limit(limits["notebook"]):
-            papermill.execute_notebook(
-                str(path), str(partial), parameters, cwd=folder, config=config, execution_timeout=limits["cell"], **options
-            )
-    except papermill.PapermillExecutionError as error:
-        cell = f"cell {error.exec_count} ({error.source.strip().splitlines()[0][:60]!r})"
-        raise NotebookFailed(f"{path.stem} failed in {cell}: {error.ename}: {error.evalue}") from None
-    except CellTimeoutError:
-        raise NotebookFailed(f"{path.stem} exceeded {limits['cell']} s in {_last_cell(partial)}: cell time limit") from None
-    except _OutOfTime:
-        raise NotebookFailed(
-            f"{path.stem} exceeded {limits['notebook']} s in {_last_cell(partial)}: notebook time limit"
-        ) from None
-    except (DeadKernelError, RuntimeError) as error:
-        raise NotebookFailed(f"{path.stem} lost its kernel in {_last_cell(partial)}: {error or 'dead kernel'}") from None
+    options["shutdown_kernel"] = "immediate"  # in a graceful end ZeroMQ may fail within the kernel, and say so at length
+    end = time.monotonic() + limits["notebook"]
+    # What a cell may take: its own limit, or what is left of the notebook's.
+    options["timeout_func"] = lambda cell: max(min(limits["cell"], end - time.monotonic()), 0.01)
+
+    def run():
+        with closing(ensure_event_loop()):
+            papermill.execute_notebook(str(path), str(partial), parameters, cwd=folder, config=config, **options)
+
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what went wrong is told in one sentence, below
+    others = _children()
+    # In a thread, so that Ctrl-C arrives here and not amid the messages between Jupyter and the kernel.
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(run)
+        try:
+            running.result()
+        except papermill.PapermillExecutionError as error:
+            cell = f"cell {error.exec_count} ({_first_line(error.source)})"
+            raise NotebookFailed(f"{path.stem} failed in {cell}: {error.ename}: {error.evalue}") from None
+        except CellTimeoutError:
+            which = "notebook" if time.monotonic() >= end else "cell"
+            raise NotebookFailed(
+                f"{path.stem} exceeded {limits[which]} s in {_last_cell(partial)}: {which} time limit"
+            ) from None
+        except (DeadKernelError, RuntimeError) as error:
+            reason = error or "dead kernel"
+            raise NotebookFailed(f"{path.stem} lost its kernel in {_last_cell(partial)}: {reason}") from None
+        except KeyboardInterrupt:
+            while not running.done():  # the kernel may be about to start
+                _kill(_children() - others)
+                wait([running], timeout=0.2)
+            raise
     os.replace(partial, output)
 
 
@@ -171,6 +234,9 @@ def _progress(label, expected):
     try:
         yield
         outcome = "done"
+    except KeyboardInterrupt:
+        outcome = "interrupted"
+        raise
     finally:
         done.set()
         thread.join()
@@ -178,50 +244,70 @@ def _progress(label, expected):
 
 
 def times():
-    """Seconds that each notebook took when its time was last committed: {profile: {notebook: seconds}}."""
-    path = paths.RECORDS / "times.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    """Seconds of commands and notebooks, as last committed: {"commands" or profile: {name: {"seconds", "device"}}}."""
+    file = paths.RECORDS / "times.json"
+    try:
+        return paths.read_sealed(file, {...: {...: _TIME}}, f"git checkout -- {paths.shown(file)}")
+    except FileNotFoundError:
+        return {}
 
 
 def run(profile, only=(), seed=0, from_records=False, force=False):
     """Execute the notebooks that have changed, in order. Returns the names executed; raises NotebookFailed at the first
-    failure. ``only``: beginnings of names. ``force``: also the unchanged ones."""
+    failure. ``only``: beginnings of names. ``force``: also the unchanged ones. Figures that the project lacks, or has from
+    other code, are copied to figures/, if the profile is the one that the project's verdicts were published from."""
     limits = experiments.profile(profile)["limits"]
     parameters = {"profile": profile, "seed": seed, "from_records": from_records}
     chosen, executed = names(only), []
     folder = paths.REPORT / profile
+    published = not seed and not from_records and profile == claims.recorded_profile()
     folder.mkdir(parents=True, exist_ok=True)
-    if not experiments.profile(profile)["download"]:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    with open(folder / ".lock", "w") as lock, _kernels() as (private, config):
+    with _alone(folder), _kernels(folder) as (private, config):
+        if not experiments.profile(profile)["download"]:
+            os.environ["HF_HUB_OFFLINE"] = "1"
+        for number, name in enumerate(chosen, 1):
+            label, last = f"[{number}/{len(chosen)}] {name}", stamp(name, profile)
+            same = last.get("made_from") == fingerprint(name, parameters) and last["outputs"] == outputs(name, profile)
+            if same and not force:
+                print(f"{label} unchanged", flush=True)
+            else:
+                expected = last.get("seconds") or times().get(profile, {}).get(name, {}).get("seconds")
+                begun, clock = time.perf_counter(), time.time()
+                with _progress(label, expected):
+                    path = paths.NOTEBOOKS / f"{name}.ipynb"
+                    _clear_figures(name, folder / "figures")
+                    execute(path, folder / f"{name}.ipynb", parameters, limits, config, private)
+                made = {"made_from": fingerprint(name, parameters), "outputs": outputs(name, profile), **parameters}
+                made |= {"begun": clock, "seconds": round(time.perf_counter() - begun, 1)}
+                paths.write_sealed(folder / f"{name}.json", made)
+                executed.append(name)
+            if published and (new := figures.to_adopt(folder / "figures", name)):
+                figures.adopt(new, folder / "figures")
+                print(f"  {', '.join(new)}: now in figures/", flush=True)
+    return executed
+
+
+def _clear_figures(name, staged):
+    """Take away what an earlier execution has drawn: it may no longer be drawn. A damaged manifest is begun anew."""
+    try:
+        figures.drop(figures.of(name, staged), staged)
+    except paths.Damaged:
+        (staged / "manifest.json").unlink()
+
+
+@contextmanager
+def _alone(folder):
+    with open(folder / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise NotebookFailed(f"another run of profile {profile} is under way; expected none") from None
-        for number, name in enumerate(chosen, 1):
-            label = f"[{number}/{len(chosen)}] {name}"
-            stamp_file = folder / f"{name}.json"
-            stamp = json.loads(stamp_file.read_text()) if stamp_file.is_file() else {}
-            made_from = fingerprint(name, parameters)
-            whole = all(path.is_file() for path in _outputs(name, profile))
-            if stamp.get("made_from") == made_from and whole and not force:
-                print(f"{label} unchanged", flush=True)
-                continue
-            expected = stamp.get("seconds") or times().get(profile, {}).get(name)
-            begun, clock = time.perf_counter(), time.time()
-            with _progress(label, expected):
-                path = paths.NOTEBOOKS / f"{name}.ipynb"
-                execute(path, folder / f"{name}.ipynb", parameters, limits, config, private)
-            seconds = round(time.perf_counter() - begun, 1)
-            stamp = {"made_from": fingerprint(name, parameters), "begun": clock, "seconds": seconds, **parameters}
-            paths.write_json(stamp_file, stamp)
-            executed.append(name)
-    return executed
+            raise NotebookFailed(f"another run of profile {folder.name} is under way; expected none") from None
+        yield
 
 
 def strip(path: Path):
     """Remove outputs, counts and run metadata from a notebook file: the form in which notebooks are stored."""
-    notebook = json.loads(path.read_text())
+    notebook = _stored(path)
     for cell in notebook["cells"]:
         cell["metadata"] = {"tags": cell["metadata"]["tags"]} if cell["metadata"].get("tags") else {}
         if cell["cell_type"] == "code":

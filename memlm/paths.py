@@ -20,6 +20,14 @@ CACHE = ROOT / "data" / "cache"
 RECORDS = ROOT / "data" / "records"
 PROFILES = PACKAGE / "profiles.toml"
 LEDGER = PACKAGE / "claims.toml"
+STAGE = "MEMLM_STAGE"  # variable of the environment in which the runner starts kernels: see stage
+
+
+def stage(profile):
+    """Folder into which a notebook of this profile puts its figures/ and verdicts/. The runner names it to its kernels; a
+    notebook that is run by hand, here or as a copy elsewhere, has a scratch folder and overwrites nothing."""
+    named = os.environ.get(STAGE)
+    return Path(named) if named else REPORT / "by-hand" / plain_name(profile, "profile")
 
 
 @contextmanager
@@ -67,8 +75,9 @@ def write_sealed(path, value):
 def read_sealed(path, shape, advice):
     """The dict that ``write_sealed`` wrote to ``path``, without its seal.
 
-    shape: {key: type, or shape of a dict within}; the key ... stands for every key. FileNotFoundError where there is no
-    file, and otherwise Damaged: one sentence with the place of the file, what is wrong with it, and ``advice``.
+    shape: {key: type, or a shape within}, where the key ... stands for every key, or [shape of every item].
+    FileNotFoundError where there is no file, and otherwise Damaged: one sentence with the place of the file, what is wrong
+    with it, and ``advice``.
     """
     path = Path(path)
     try:
@@ -86,19 +95,20 @@ def read_sealed(path, shape, advice):
 
 def _misfit(value, shape, where=""):
     """In which way a value is not of a shape, in words; "" if it is."""
-    if not isinstance(shape, dict):
+    if not isinstance(shape, dict | list):
         kinds = shape if isinstance(shape, tuple) else (shape,)
-        names = " or ".join(kind.__name__ for kind in kinds)
-        return "" if isinstance(value, shape) else f"has {where} of type {type(value).__name__}; expected {names}"
-    if not isinstance(value, dict):
-        return f"has {where} of type {type(value).__name__}; expected an object"
-    for name, part in shape.items():
-        for key in value if name is ... else [name]:
-            if key not in value:
-                return f"has no {where}{key}"
-            if problem := _misfit(value[key], part, f"{where}{key}"):
-                return problem
-    return ""
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        return "" if isinstance(value, kinds) else f"has {where} of type {type(value).__name__}; expected {expected}"
+    if not isinstance(value, type(shape)):
+        return f"has {where} of type {type(value).__name__}; expected {type(shape).__name__}"
+    if isinstance(shape, list):
+        parts = [(f"{where}[{i}]", item, shape[0]) for i, item in enumerate(value)]
+    else:
+        names = [(name, key) for name in shape for key in (value if name is ... else [name])]
+        if lacking := [key for _, key in names if key not in value]:
+            return f"has no {where}{'.' if where else ''}{lacking[0]}"
+        parts = [(f"{where}{'.' if where else ''}{key}", value[key], shape[name]) for name, key in names]
+    return next(filter(None, (_misfit(item, part, place) for place, item, part in parts)), "")
 
 
 def shown(path):
@@ -145,7 +155,7 @@ def _imported_modules(tree):
 
 @cache
 def _normalised(module, modified):
-    tree = _without_docstrings(ast.parse((PACKAGE / f"{module}.py").read_text()))
+    tree = _without_docstrings(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf8")))
     return ast.unparse(tree), sorted(set(_imported_modules(tree)))
 
 
@@ -153,14 +163,19 @@ def source_hash(*modules, code="", without=()):
     """Hash of the named memlm modules, of ``code`` (Python), and of every memlm module that these import in turn.
 
     ``without`` names modules that are left out, with what only they import, because the result cannot depend on them.
-    Comments, docstrings and layout do not count: only what can change a result changes the hash.
+    Comments, docstrings and layout do not count: only what can change a result changes the hash. Where ``code`` is not
+    Python, as it stands, its text and all modules count.
     """
-    tree = _without_docstrings(ast.parse(code))
-    queue, seen = [*modules, *_imported_modules(tree)], dict.fromkeys(without, "")
+    try:
+        tree = _without_docstrings(ast.parse(code))
+        code, queue = ast.unparse(tree), [*modules, *_imported_modules(tree)]
+    except SyntaxError:  # magics of IPython, or a slip: what such code imports is not known
+        queue = sorted(path.stem for path in PACKAGE.glob("*.py"))
+    seen = dict.fromkeys(without, "")
     while queue:
         module = queue.pop()
         path = PACKAGE / f"{module}.py"
         if module not in seen and path.is_file():  # a name imported from memlm need not be a module
             seen[module], imports = _normalised(module, path.stat().st_mtime_ns)
             queue.extend(imports)
-    return sha256("\n".join([ast.unparse(tree), *(seen[module] for module in sorted(seen))]))[:16]
+    return sha256("\n".join([code, *(seen[module] for module in sorted(seen))]))[:16]

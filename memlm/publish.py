@@ -11,25 +11,24 @@ BENCH = paths.RECORDS / "bench.json"
 
 
 def _figure_block():
-    times = notebooks.times().get("cpu", {})
-    manifest = json.loads((paths.FIGURES / "manifest.json").read_text())
-    rows = ["| figure | notebook | minutes (cpu) |", "| --- | --- | --- |"]
-    for name, entry in sorted(manifest.items()):
-        minutes = f"{times[entry['notebook']] / 60:.1f}" if entry["notebook"] in times else ""
+    times = notebooks.times().get(claims.recorded_profile(), {})
+    rows = []
+    for name, entry in sorted(figures.manifest(paths.FIGURES).items()):
+        minutes = f"{times[entry['notebook']]['seconds'] / 60:.1f}" if entry["notebook"] in times else ""
         link = f"[{entry['notebook']}](notebooks/{entry['notebook']}.ipynb)"
-        rows.append(f"| [{name}](figures/{name}.png) | {link} | {minutes} |")
-    return "\n".join(rows)
+        rows.append((f"[{name}](figures/{name}.png)", link, minutes))
+    return claims.markdown(("figure", "notebook", f"minutes ({claims.recorded_profile()})"), rows)
 
 
 def _time_block():
-    rows, times = ["| what | measured |", "| --- | --- |"], notebooks.times()
-    for command, seconds in sorted(times.get("commands", {}).items()):
-        rows.append(f"| {command} | {seconds:.0f} s |")
+    times = notebooks.times()
+    rows = [(name, f"{t['seconds']:.0f} s", t["device"]) for name, t in sorted(times.get("commands", {}).items())]
     for profile in ("smoke", *figures.PUBLISHED):
-        if profile in times:
-            total = sum(times[profile].values())
-            rows.append(f"| {len(times[profile])} notebooks, profile {profile}, nothing cached | {total:.0f} s |")
-    return "\n".join([*rows, f"\nMeasured on {times.get('device', 'no machine yet')}."])
+        if found := times.get(profile):
+            total, devices = sum(t["seconds"] for t in found.values()), sorted({t["device"] for t in found.values()})
+            what = f"{len(found)} notebooks, profile {profile}, nothing cached"
+            rows.append((what, f"{total:.0f} s", ", ".join(devices)))
+    return claims.markdown(("what", "measured", "on"), rows)
 
 
 def _bench_block():
@@ -56,56 +55,84 @@ def filled(text):
     return text
 
 
-def _measured(profile, stamps, shown):
-    """Seconds by notebook. The time of an execution that found its runs already trained is not that of the notebook: for
-    these the time that is already committed stands. Runs that an earlier notebook shows are not this one's to train."""
+def _measured(profile, stamps, shown, device):
+    """Seconds by notebook, and where they were measured. The time of an execution that found its runs already trained is
+    not that of the notebook: for these the time that is already committed stands, with its machine. Runs that an earlier
+    notebook shows are not this one's to train."""
     known, measured, earlier = notebooks.times().get(profile, {}), {}, set()
     for name, stamp in sorted(stamps.items()):
         own = set(shown.get(name, ())) - earlier
         earlier |= own
         files = [records.RUNS / id / "stamp.json" for id in own if (records.RUNS / id).is_dir()]
         if all(file.stat().st_mtime > stamp["begun"] for file in files):
-            measured[name] = stamp["seconds"]
+            measured[name] = {"seconds": stamp["seconds"], "device": device}
         elif name in known:
             measured[name] = known[name]
     return measured
 
 
-def publish(profile):
-    """Copy the profile's verdicts, and the runs and times behind its notebooks, to data/records; refill the README.
-
-    Raises ValueError where a notebook of the profile has not been executed or a figure is stale. Returns what was done.
-    """
-    files = {name: paths.REPORT / profile / f"{name}.json" for name in notebooks.names()}
-    undone = [name for name, file in files.items() if not file.is_file()]
+def _stamps(profile):
+    """The stamps of all notebooks of a profile. Raises ValueError where one was not executed as it is now, or where what it
+    left was changed since."""
+    stamps = {name: notebooks.stamp(name, profile) for name in notebooks.names()}
+    undone = [name for name, stamp in stamps.items() if not stamp]
     if undone:
         raise ValueError(f"profile {profile} has not executed {', '.join(undone)}; run ./run_all.sh --profile {profile}")
-    stamps = {name: json.loads(file.read_text()) for name, file in files.items()}
-    manifest, shown = json.loads((figures.folder(profile) / "manifest.json").read_text()), {}
-    for entry in manifest.values():
-        shown.setdefault(entry["notebook"], set()).update(entry["records"])
-    if profile in figures.PUBLISHED and figures.stale():
-        raise ValueError("; ".join(figures.stale()))
+    for name, stamp in stamps.items():
+        again = f"run ./run_all.sh --profile {profile} --only {name[:2]}"
+        if stamp["from_records"] or stamp["seed"]:
+            raise ValueError(f"{name} was executed with {'records' if stamp['from_records'] else 'another seed'}; {again}")
+        if stamp["outputs"] != notebooks.outputs(name, profile):
+            raise ValueError(f"what {name} left in report/{profile}/ was changed since; {again}")
+    return stamps
+
+
+def publish(profile):
+    """Copy the profile's verdicts and figures, and the runs and times behind its notebooks, to where they are committed;
+    refill the README.
+
+    Raises ValueError where a notebook of the profile has not been executed, what it left was changed, or a figure is stale.
+    Returns what was done.
+    """
+    claims.check_profile(profile)
     from memlm import bench
 
-    measured = json.loads(bench.RECORD.read_text()) if bench.RECORD.is_file() else None
-    if measured and measured["size"] != json.loads(json.dumps(asdict(bench.SMALL))):  # that one is for trying it out
-        paths.write_json(BENCH, measured)
-    times = {**notebooks.times(), profile: _measured(profile, stamps, shown), "device": bench.device_name()}
+    stamps, staged, done = _stamps(profile), paths.REPORT / profile / "figures", []
+    drawn, shown, device = figures.manifest(staged), {}, bench.device_name()
+    for entry in drawn.values():
+        shown.setdefault(entry["notebook"], set()).update(entry["records"])
+    if profile in figures.PUBLISHED:
+        if stale := figures.stale(staged):
+            raise ValueError("; ".join(stale))
+        figures.adopt(list(drawn), staged)
+        figures.drop(figures.manifest(paths.FIGURES).keys() - drawn.keys())
+        claims.publish(claims.recorded(profile))
+        kept = {id for ids in shown.values() for id in ids if (records.RUNS / id).is_dir()}
+        for id in kept:
+            records.keep(records.read(records.RUNS / id))
+        done.append(
+            f"{len(kept)} runs, {len(drawn)} figures and the verdicts of profile {profile} are where they are committed"
+        )
+    times = {**notebooks.times(), profile: _measured(profile, stamps, shown, device)}
     commands = {"set-up": paths.REPORT / "setup.seconds", "./run_tests.sh": paths.REPORT / "tests.seconds"}
-    times["commands"] = times.get("commands", {}) | {c: int(f.read_text()) for c, f in commands.items() if f.is_file()}
-    paths.write_json(paths.RECORDS / "times.json", times)
-    if profile not in figures.PUBLISHED:
-        return [f"times of profile {profile} are in data/records/times.json", _refill()]
-    paths.write_json(paths.RECORDS / "verdicts.json", claims.recorded(profile))
-    kept = {id for ids in shown.values() for id in ids if (records.RUNS / id).is_dir()}
-    for id in kept:
-        records.keep(records.read(records.RUNS / id))
-    return [f"{len(kept)} runs and the verdicts of profile {profile} are in data/records", _refill()]
+    seconds = {name: int(file.read_text(encoding="utf8")) for name, file in commands.items() if file.is_file()}
+    times["commands"] = times.get("commands", {}) | {name: {"seconds": s, "device": device} for name, s in seconds.items()}
+    paths.write_sealed(paths.RECORDS / "times.json", times)
+    return [*done, f"times of profile {profile} are in data/records/times.json", _publish_bench(bench), _refill()]
+
+
+def _publish_bench(bench):
+    if not bench.RECORD.is_file():
+        return "no numbers of python -m memlm bench to publish"
+    measured = json.loads(bench.RECORD.read_text(encoding="utf8"))
+    if measured["size"] == json.loads(json.dumps(asdict(bench.SMALL))):
+        return f"{paths.shown(bench.RECORD)} is of bench --small, which is for trying it out: not published"
+    paths.write_json(BENCH, measured)
+    return "the numbers of python -m memlm bench are in data/records/bench.json"
 
 
 def _refill():
-    text = filled(README.read_text())
+    text = filled(README.read_text(encoding="utf8"))
     with paths.writing(README) as file:
         file.write(text.encode())
     return "README.md is refilled"

@@ -50,9 +50,9 @@ PLANTED = {
 
 
 def edit(folder, **fields):
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["line"] |= fields
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    entries = figures.manifest(folder)
+    entries["line"] |= fields
+    paths.write_sealed(folder / "manifest.json", entries)
 
 
 @pytest.mark.parametrize(("damage", "message"), PLANTED.values(), ids=PLANTED)

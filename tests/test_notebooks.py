@@ -1,11 +1,18 @@
 """The runner, on small notebooks made here.   ./run_tests.sh tests/test_notebooks.py"""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
 import time
 
+import psutil
 import pytest
 
-from memlm import notebooks, paths
+from memlm import figures, notebooks, paths
 
 PARAMETERS = {"profile": "smoke", "seed": 0, "from_records": False}
 HEAD = 'profile = "cpu"\nseed = 1\nfrom_records = True'
@@ -29,7 +36,7 @@ def execute(tmp_path):
     """execute(path, cell limit, notebook limit) with a kernel of its own."""
 
     def run(path, cell=60, notebook=60):
-        with notebooks._kernels() as (private, config):
+        with notebooks._kernels(tmp_path / "stage") as (private, config):
             output = tmp_path / "report" / path.name
             notebooks.execute(path, output, PARAMETERS, {"cell": cell, "notebook": notebook}, config, private)
         return output
@@ -94,6 +101,8 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(paths, "REPORT", tmp_path / "report")
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(figures, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(figures, "NOTEBOOKS", tmp_path / "notebooks")
     return tmp_path
 
 
@@ -110,6 +119,186 @@ def test_unchanged_notebooks_are_not_run_again(project, capsys):
     assert notebooks.run("smoke") == ["01_a"]
     assert notebooks.run("smoke", only=["01"], seed=5) == ["01_a"]
     assert "expected" in capsys.readouterr().out
+
+
+DRAW = """
+import matplotlib.pyplot as plt
+from memlm import claims, figures
+figures.style()
+fig, ax = plt.subplots(figsize=(2, 1))
+ax.plot([0, 1], [0, {height}])
+figures.save(fig, "line", notebook="02_energies", profile=profile, alt="A line.")
+claims.record("CV", profile=profile, printed=[claims.proved("c", False, "")])
+"""
+
+
+@pytest.fixture
+def drawn(project, monkeypatch):
+    """A project of one notebook, that draws a figure and records a verdict, executed in the profile that is published."""
+    monkeypatch.setattr(notebooks.claims, "recorded_profile", lambda: "smoke")
+    monkeypatch.setattr(notebooks.claims, "REPORT", project / "report")
+    write(project / "notebooks", "02_energies", HEAD, DRAW.format(height=1))
+    assert notebooks.run("smoke") == ["02_energies"]
+    return project
+
+
+def damage(path, how):
+    data = path.read_bytes()
+    path.write_bytes(
+        {"byte appended": data + b"x", "truncated": data[: len(data) // 2], "emptied": b"", "null": b"null"}[how]
+    )
+
+
+LEFT = [
+    "02_energies.ipynb",
+    "02_energies.json",
+    "figures/line.png",
+    "figures/line.svg",
+    "figures/manifest.json",
+    "verdicts/CV.json",
+]
+
+
+@pytest.mark.parametrize("how", ["byte appended", "truncated", "emptied", "null"])
+def test_unchanged_asks_for_what_was_left_and_not_only_whether_it_is_there(drawn, how):
+    stage = drawn / "report" / "smoke"
+    # One execution mends them all; that each is noticed by itself costs no execution.
+    for name in LEFT[1:]:
+        whole = (stage / name).read_bytes()
+        damage(stage / name, how)
+        assert notebooks.stamp("02_energies", "smoke").get("outputs") != notebooks.outputs("02_energies", "smoke"), name
+        (stage / name).write_bytes(whole)
+    assert notebooks.run("smoke") == []
+    for name in LEFT:
+        damage(stage / name, how)
+    assert notebooks.run("smoke") == ["02_energies"]
+    assert notebooks.run("smoke") == []
+    assert not [*figures._damage(stage / "figures", "line", figures.manifest(stage / "figures")["line"])]
+    assert notebooks.claims.recorded("smoke")["CV"]["verdict"] == "fails as printed"
+
+
+def test_a_verdict_or_an_alt_text_changed_by_hand_is_noticed(drawn):
+    stage = drawn / "report" / "smoke"
+    for name, old, new in (
+        ("verdicts/CV.json", "fails as printed", "holds"),
+        ("figures/manifest.json", "A line.", "A cat."),
+    ):
+        (stage / name).write_text((stage / name).read_text().replace(old, new))
+        assert notebooks.run("smoke") == ["02_energies"], name
+
+
+def test_figures_are_adopted_where_they_are_missing_damaged_or_of_other_code_and_left_alone_otherwise(drawn, capsys):
+    committed = drawn / "figures" / "line.png"
+    whole = committed.read_bytes()
+    assert whole == (drawn / "report" / "smoke" / "figures" / "line.png").read_bytes()
+    for harm in (committed.unlink, lambda: committed.write_bytes(b"x")):
+        harm()
+        assert notebooks.run("smoke") == []  # nothing has to be drawn again
+        assert committed.read_bytes() == whole
+    # The same code on another processor: other bytes, and what is committed stays.
+    entries = figures.manifest(drawn / "figures")
+    committed.write_bytes(b"drawn elsewhere")
+    entries["line"]["png"] = paths.sha256(committed)[:16]
+    paths.write_sealed(drawn / "figures" / "manifest.json", entries)
+    assert notebooks.run("smoke", force=True) == ["02_energies"]
+    assert committed.read_bytes() == b"drawn elsewhere"
+    # Other code.
+    entries["line"]["sources"] = "0" * 16
+    paths.write_sealed(drawn / "figures" / "manifest.json", entries)
+    for seed, from_records in ((5, False), (0, True)):
+        assert notebooks.run("smoke", seed=seed, from_records=from_records) == ["02_energies"]
+        assert committed.read_bytes() == b"drawn elsewhere"
+    capsys.readouterr()
+    assert notebooks.run("smoke") == ["02_energies"]
+    assert "line: now in figures/" in capsys.readouterr().out
+    assert committed.read_bytes() == whole
+
+
+def test_a_figure_that_is_drawn_no_more_is_not_kept_in_the_report(drawn):
+    write(drawn / "notebooks", "02_energies", HEAD, "x = 1")
+    assert notebooks.run("smoke") == ["02_energies"]
+    assert figures.manifest(drawn / "report" / "smoke" / "figures") == {}
+    assert not list((drawn / "report" / "smoke" / "figures").glob("line.*"))
+
+
+@pytest.mark.parametrize("profile", ["smoke", "cpu"])
+def test_a_notebook_run_by_hand_from_a_copy_leaves_the_project_as_it_is(tmp_path, profile):
+    """Notebook 02, executed as Jupyter would, beside other work of the user's."""
+    import papermill
+
+    kept = [paths.FIGURES, paths.RECORDS, paths.REPORT / "smoke", paths.REPORT / "cpu", paths.NOTEBOOKS]
+    before = {file: file.stat().st_mtime_ns for folder in kept for file in folder.rglob("*") if file.is_file()}
+    scratch = paths.REPORT / "by-hand" / profile
+    shutil.rmtree(scratch, ignore_errors=True)
+    copy = shutil.copy(paths.NOTEBOOKS / "02_energies.ipynb", tmp_path / "mine.ipynb")
+    done = papermill.execute_notebook(
+        copy, tmp_path / "done.ipynb", {"profile": profile}, cwd=tmp_path, progress_bar=False, kernel_name="python3"
+    )
+    said = "".join("".join(o.get("text", "")) for cell in done["cells"] for o in cell.get("outputs", []))
+    assert said.count(f"is in report/by-hand/{profile}/figures/") == 2
+    assert said.count(f"(run by hand: report/by-hand/{profile}/)") == 3
+    assert {file.name for file in (scratch / "figures").glob("*.png")} == {"F1-curves.png", "F1-landscapes.png"}
+    assert {file: file.stat().st_mtime_ns for folder in kept for file in folder.rglob("*") if file.is_file()} == before
+
+
+def test_what_a_user_has_set_of_matplotlib_and_ipython_does_not_reach_a_kernel(tmp_path, execute, monkeypatch):
+    (tmp_path / "matplotlibrc").write_text("axes.linewidth: 7\n")
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
+    before = dict(os.environ)
+    cell = "import matplotlib, os; print(matplotlib.rcParams['axes.linewidth'], os.environ['MEMLM_STAGE'])"
+    output = execute(write(tmp_path / "n", "01_ok", HEAD, cell))
+    (text,) = ["".join(o["text"]) for c in json.loads(output.read_text())["cells"] for o in c.get("outputs", [])]
+    assert text == f"0.8 {tmp_path / 'stage'}\n"
+    assert dict(os.environ) == before
+
+
+def test_magics_are_executed_and_a_slip_is_one_sentence(project):
+    write(project / "notebooks", "01_a", HEAD, "%matplotlib inline\nx = !echo 1\nprint(x)", "%%time\ny = 1")
+    assert notebooks.run("smoke") == ["01_a"]
+    assert notebooks.run("smoke") == []
+    write(project / "notebooks", "02_b", HEAD, "def broken(:\n    pass")
+    with pytest.raises(notebooks.NotebookFailed, match=r"02_b failed in cell \d \('def broken.*SyntaxError"):
+        notebooks.run("smoke")
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", "{}", '{"cells": 1}', '{"cells": [{}]}', "{ half"])
+def test_a_file_that_is_no_notebook_is_named(project, content):
+    (project / "notebooks").mkdir()
+    (project / "notebooks" / "01_a.ipynb").write_text(content)
+    with pytest.raises(notebooks.NotebookFailed, match=r"01_a.ipynb is no notebook"):
+        notebooks.run("smoke")
+
+
+def test_notebooks_run_from_a_thread_and_in_a_folder_of_long_name(project, tmp_path, monkeypatch):
+    write(project / "notebooks", "01_a", HEAD, "x = 1")
+    deep = tmp_path / ("d" * 90)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(notebooks.run("smoke")))
+    thread.start()
+    thread.join()
+    assert found == [["01_a"]]
+
+
+def test_ctrl_c_is_one_word_and_status_130_and_ends_the_kernel(tmp_path):
+    command = [sys.executable, "-m", "memlm", "notebooks", "--profile", "smoke", "--only", "03", "--force"]
+    process = subprocess.Popen(
+        command, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    begun, kernels = time.monotonic(), []
+    while not kernels and time.monotonic() - begun < 60:
+        time.sleep(0.2)
+        kernels = psutil.Process(process.pid).children()
+    assert kernels
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "interrupted; what was finished is kept\n"
+    assert "interrupted in" in out and "Traceback" not in out
+    assert not any(kernel.is_running() for kernel in kernels)
 
 
 def test_a_failing_notebook_ends_the_run_with_status_1_and_one_sentence(project, capsys):
@@ -129,6 +318,10 @@ def test_a_failing_notebook_ends_the_run_with_status_1_and_one_sentence(project,
     [
         (["notebooks", "--profile", "huge"], "profile is 'huge'; expected one of smoke, cpu, gpu, paper"),
         (["notebooks", "--profile", "smoke", "--only", "77"], "no notebook begins with '77'; there are 00_start_here"),
+        (["notebooks", "--profile", "smoke", "--only", ""], "no notebook begins with ''; there are 00_start_here"),
+        (["notebooks", "--profile", "smoke", "--only", "01,"], "no notebook begins with ''; there are 00_start_here"),
+        (["verdicts", "--profile", "foo"], "profile is 'foo'; expected one of smoke, cpu, gpu, paper"),
+        (["publish", "--profile", "foo"], "profile is 'foo'; expected one of smoke, cpu, gpu, paper"),
         (["train", "X9", "--profile", "smoke"], "experiment is 'X9'; expected one of X2"),
     ],
 )
@@ -137,6 +330,16 @@ def test_bad_arguments_are_named(arguments, message):
 
     with pytest.raises(SystemExit, match=message):
         main(arguments)
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "x", ""])
+def test_a_seed_that_is_none_is_refused(seed, capsys):
+    from memlm.__main__ import main
+
+    for command in (["notebooks"], ["train", "X2"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--profile", "smoke", f"--seed={seed}"])
+        assert "expected a whole number from 0 to 4294967295" in capsys.readouterr().err
 
 
 def test_two_runs_of_one_profile_refuse_each_other(project):
