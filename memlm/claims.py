@@ -319,5 +319,5 @@ def table(entries):
 def markdown(head, rows):
     """A Markdown table. A bar within a cell is escaped, or it would begin another cell; a line break becomes a blank."""
     lines = [head, ["---"] * len(head), *rows]
-    cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in line] for line in lines]
+    cells = [[re.sub(r"(\\*)\|", r"\1\1\\|", " ".join(str(cell).split())) for cell in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)

@@ -1,11 +1,13 @@
 """Verdicts follow from checks, and a changed one is caught.   ./run_tests.sh tests/test_claims.py"""
 
+import json
 import math
 from itertools import product
 
+import mistune
 import pytest
 
-from memlm import claims
+from memlm import claims, paths
 from memlm.claims import Check, above, attacked, below, certified, measured, proved
 
 YES, NO, MAYBE = (Check("c", passed, "proved", "") for passed in (True, False, None))
@@ -154,3 +156,93 @@ def test_the_table_shows_every_claim():
     table = claims.table(entries)
     assert all(f"| {id} |" in table for id in claims.ledger())
     assert "not yet recorded" in table and "**holds** | proved" in table
+
+
+def read_back(table):
+    """Cells of a Markdown table as a reader of Markdown sees them: the head and the rows."""
+    (parsed,) = mistune.create_markdown(renderer="ast", plugins=["table"])(table)
+    assert parsed["type"] == "table"
+    head, body = parsed["children"]
+
+    def text(node):
+        return node.get("raw", "") + "".join(map(text, node.get("children", ())))
+
+    return [text(cell) for cell in head["children"]], [[text(cell) for cell in row["children"]] for row in body["children"]]
+
+
+def test_every_cell_of_a_table_is_read_back_whatever_it_holds():
+    rows = [("a|b", "|x|^2", "", "c"), (1, "two\nlines", "\\|", "||"), ("**bold**", "ends in |", "$|y|$", "d")]
+    head, found = read_back(claims.markdown(("one", "t|wo", "three", "four"), rows))
+    assert head == ["one", "t|wo", "three", "four"] and [len(row) for row in found] == [4, 4, 4]
+    assert found[:2] == [["a|b", "|x|^2", "", "c"], ["1", "two lines", "\\|", "||"]]
+    assert found[2] == ["bold", "ends in |", "$|y|$", "d"]
+
+
+def test_the_table_of_verdicts_is_read_back_with_every_title_in_its_column():
+    entries = claims.recorded()
+    head, rows = read_back(claims.table(entries))
+    assert head == ["claim", "what it says", "place", "verdict", "evidence"]
+    by_id = {row[0]: row for row in rows}
+    assert by_id.keys() == claims.ledger().keys()
+    for claim in claims.ledger().values():
+        assert by_id[claim.id][1:4] == [claim.title, claim.place, entries[claim.id]["verdict"]]
+    assert any("|" in claim.title for claim in claims.ledger().values())
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch):
+    """The file of verdicts that are committed with a project, and what is in it."""
+    monkeypatch.setattr(claims, "RECORDS", tmp_path)
+    claims.record("CV", profile="cpu", printed=[NO], folder=tmp_path / "v")
+    entries = {"CV": paths.read_sealed(tmp_path / "v" / "CV.json", {}, "")}
+    claims.publish(entries)
+    return tmp_path / "verdicts.json", entries
+
+
+def test_committed_verdicts_are_read_back_and_name_their_profile(committed):
+    _, entries = committed
+    assert claims.recorded() == entries and claims.recorded_profile() == "cpu"
+
+
+@pytest.mark.parametrize("old, new", [('"fails as printed"', '"holds"'), ('"passed": false', '"passed": true')])
+def test_a_verdict_changed_by_hand_is_not_printed_as_true(committed, old, new, capsys):
+    from memlm.__main__ import main
+
+    file, _ = committed
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(SystemExit, match=r"memlm: .*verdicts.json does not have the hash in its seal.*git checkout"):
+        main(["verdicts"])
+    paths.write_sealed(file, {key: value for key, value in json.loads(file.read_text()).items() if key != "seal"})
+    with pytest.raises(SystemExit, match=r"memlm: .*verdicts.json calls CV .*; its checks imply"):
+        main(["verdicts"])
+    assert "holds" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", "1", "{", '{"CV": null}', '{"CV": {"id": "CV"}}'])
+def test_damaged_verdicts_are_one_sentence(committed, content):
+    file, _ = committed
+    file.write_text(content)
+    with pytest.raises(paths.Damaged, match=r"verdicts.json .*; git checkout -- "):
+        claims.recorded()
+
+
+def test_verdicts_other_than_the_expected_ones_are_named(committed):
+    _, entries = committed
+    assert claims.changed(entries) == []
+    other = {"CV": {**entries["CV"], "verdict": "holds"}, "P1": {**entries["CV"], "id": "P1", "verdict": "not decided"}}
+    assert claims.changed(other) == [
+        "claim CV is now 'holds'; the ledger expects 'fails as printed'",
+        "claim P1 is now 'not decided'; the ledger expects 'holds'",
+    ]
+    open_ = {"X2": {"id": "X2", "verdict": "not decided", "profile": "smoke"}}
+    assert claims.changed(open_) == [] and claims.changed({"X2": {**open_["X2"], "profile": "cpu"}})
+
+
+def test_an_unknown_profile_is_named_before_anything_is_written(tmp_path):
+    for call in (
+        lambda: claims.record("CV", profile="foo", printed=[NO], folder=tmp_path),
+        lambda: claims.recorded("foo"),
+    ):
+        with pytest.raises(ValueError, match="profile is 'foo'; expected one of smoke, cpu, gpu, paper"):
+            call()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,176 @@
+"""Every command, and every command line that a README prints, does what it says.   ./run_tests.sh tests/test_cli.py"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from memlm import __main__, paths
+
+# What a README prints, and what is executed for it: the same command at a size for a test. None: executed by CI as it is.
+LINES = {
+    "./run_all.sh --profile smoke": None,
+    "./run_all.sh": "./run_all.sh --profile smoke --only 00",
+    "./run_all.sh --from-records": "./run_all.sh --from-records --only 02",
+    "./run_tests.sh": None,
+    "./run_tests.sh --proofs": "./run_tests.sh --proofs",
+    "python -m memlm verdicts --json": "python -m memlm verdicts --json",
+    "python -m memlm runs": "python -m memlm runs",
+    "python -m memlm doctor": "python -m memlm doctor",
+    "python -m memlm fetch": "python -m memlm fetch",
+    "python -m memlm train X2 --profile gpu": "python -m memlm train X1c --profile smoke --only well*seed0",
+    "python -m memlm train S4 --profile cpu --only words --out runs": (
+        "python -m memlm train S4 --profile smoke --only words*seed0 --out runs"
+    ),
+    "python -m memlm tokenise NAME KIND PATH": "python -m memlm tokenise plain text texts.txt --tokenizer byte",
+    "python -m memlm tokenise mine jsonl texts.jsonl.gz --tokenizer bpe --vocabulary 4096": (
+        "python -m memlm tokenise mine jsonl texts.jsonl.gz --tokenizer bpe --vocabulary 300"
+    ),
+    "python -m memlm train text --data mine --profile cpu": "python -m memlm train text --data mine --profile smoke",
+    "python -m memlm train text --data mix9m": "python -m memlm train text --data plain --profile smoke",
+    "torchrun --nproc-per-node=8 -m memlm train X1 --profile paper": (
+        "torchrun --nproc-per-node=2 -m memlm train X1c --profile smoke --only near*seed0"
+    ),
+    "python -m memlm bench": "python -m memlm bench --small",
+    "python -m memlm publish": "python -m memlm publish --profile smoke",
+}
+# Commands that end with status 1 here, and the sentence with which they do: there is no network, and only 00 was executed.
+REFUSED = {
+    "python -m memlm fetch": r"memlm: question.train cannot be downloaded from http.*",
+    "python -m memlm publish --profile smoke": r"memlm: profile smoke has not executed 01_.*; run ./run_all.sh .*",
+}
+
+
+def printed():
+    """The command lines of all README files, without comments."""
+    found = set()
+    for name in ("README.md", "data/README.md"):
+        text = (paths.ROOT / name).read_text(encoding="utf8")
+        blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
+        lines = [line.split("#")[0] for block in blocks for line in block.splitlines()]
+        lines += re.findall(r"`((?:\./|python |torchrun )[^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
+        found |= {" ".join(line.split()) for line in lines if "/" in line or "memlm" in line}
+    return {line for line in found if line.startswith(("./run", "python", "torchrun"))}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A copy of what the commands need, so that nothing here is touched."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("memlm", "notebooks", ".ci", "proofs", "figures", "data/records", "data/reference"):
+        shutil.copytree(paths.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [*paths.ROOT.glob("*.*"), *paths.ROOT.glob("run*")]:
+        if path.is_file():
+            shutil.copy(path, folder)
+    import gzip
+
+    texts = [f"Report {i}: the harbour was calm, and {i * i} boats came in before noon." for i in range(400)]
+    with gzip.open(folder / "texts.jsonl.gz", "wt", encoding="utf8") as file:
+        file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+    (folder / "texts.txt").write_text("\n".join(texts), encoding="utf8")
+    return folder
+
+
+def call(folder, line, **more):
+    """Run a command line as in an activated environment."""
+    unreachable = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    own = {"VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}", "PYTHONPATH": str(folder)}
+    environment = {**os.environ, **own, **unreachable, **more}
+    return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_every_printed_command_line_is_known_here():
+    assert len(printed()) >= 12
+    assert printed() <= LINES.keys(), "tell LINES what is executed for it"
+
+
+@pytest.mark.parametrize("line", sorted({line for line in LINES.values() if line}, key=[*LINES.values()].index))
+def test_a_printed_command_line_works(clone, line):
+    answer = call(clone, line)
+    assert "Traceback" not in answer.stderr
+    if line in REFUSED:
+        assert answer.returncode == 1
+        assert re.fullmatch(REFUSED[line], answer.stderr.strip())
+    elif "--proofs" in line and not shutil.which("coqc"):
+        assert answer.returncode == 1 and "coqc was not found" in answer.stderr
+    else:
+        assert answer.returncode == 0, answer.stderr[-2000:]
+        assert answer.stdout.strip()
+
+
+def test_every_command_is_executed_here_or_has_a_test_of_its_own():
+    with pytest.raises(SystemExit):
+        __main__.main(["nothing"])
+    help = call(paths.ROOT, "python -m memlm --help").stdout
+    commands = set(re.search(r"\{([\w,]+)\}", help)[1].split(","))
+    executed = {line.split(" memlm ")[1].split()[0] for line in LINES.values() if line and " memlm " in line}
+    assert commands - executed == {"notebooks", "strip"}  # the first is what run_all.sh calls
+
+
+def test_strip_is_executed(clone):
+    answer = call(clone, "python -m memlm strip")
+    assert answer.returncode == 0 and not answer.stderr
+    for path in (paths.ROOT / "notebooks").glob("*.ipynb"):
+        assert (clone / "notebooks" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_run_all_runs_the_code_that_it_lies_beside_from_wherever_it_is_called(clone, tmp_path):
+    other = tmp_path / "B"
+    shutil.copytree(clone / "memlm", other / "memlm")
+    (other / "memlm" / "__main__.py").write_text("raise SystemExit('the code of B')")
+    answer = call(other, f"{clone}/run_all.sh --profile smoke --only 00 --force", PYTHONPATH=str(other))
+    assert answer.returncode == 0, answer.stderr
+    assert "1 notebooks executed" in answer.stdout
+
+
+def test_doctor_says_whose_code_it_is_and_warns_in_another_clone(clone, tmp_path):
+    answer = call(clone, "python -m memlm doctor")
+    assert f"in {clone}/memlm, python 3" in answer.stdout and "WARNING" not in answer.stdout
+    script = "from memlm.__main__ import main; main(['doctor'])"
+    answer = call(clone / "notebooks", f'python -c "import sys; sys.path.insert(0, {str(paths.ROOT)!r}); {script}"')
+    assert f"WARNING: this is the clone {clone}, but memlm is imported from {paths.PACKAGE}" in answer.stdout
+
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] in ("torch", "numpy", "papermill", "psutil", "traitlets"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Absent())
+from memlm.__main__ import main
+main(sys.argv[1:])
+"""
+
+
+def test_without_its_packages_doctor_works_and_the_rest_says_how_to_activate_them():
+    answer = subprocess.run([sys.executable, "-c", WITHOUT, "doctor"], capture_output=True, text=True, cwd=paths.ROOT)
+    assert answer.returncode == 0 and "torch is missing, so nothing more can be told" in answer.stdout
+    assert f"memlm {__import__('memlm').__version__} in {paths.PACKAGE}" in answer.stdout
+    for arguments in (["train", "X2"], ["bench"], ["notebooks", "--profile", "smoke"]):
+        answer = subprocess.run([sys.executable, "-c", WITHOUT, *arguments], capture_output=True, text=True, cwd=paths.ROOT)
+        assert answer.returncode == 1 and re.fullmatch(
+            r"memlm: (torch|numpy|papermill|traitlets) cannot be imported by .*: activate the environment "
+            r"\(source .venv/bin/activate\), which ./run_all.sh sets up on first use\n",
+            answer.stderr,
+        )
+
+
+@pytest.mark.parametrize("variables", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "POSIX", "PYTHONIOENCODING": "utf8"}])
+def test_the_locale_does_not_matter(clone, variables):
+    for line in ("python -m memlm verdicts", "./run_all.sh --profile smoke --only 02 --force"):
+        answer = call(clone, line, **variables)
+        assert answer.returncode == 0, answer.stderr[-2000:]
+
+
+def test_git_sees_nothing_of_a_run(clone):
+    """figures/, data/ and notebooks/ after all that was executed above are those of the project."""
+    for folder in ("figures", "data/records", "data/reference", "notebooks"):
+        names = {p.relative_to(paths.ROOT / folder) for p in (paths.ROOT / folder).rglob("*") if p.is_file()}
+        assert names and names == {p.relative_to(clone / folder) for p in (clone / folder).rglob("*") if p.is_file()}
+        for name in names:
+            assert (clone / folder / name).read_bytes() == (paths.ROOT / folder / name).read_bytes(), name
