@@ -11,7 +11,8 @@ import pytest
 
 from memlm import __main__, paths
 
-# What a README prints, and what is executed for it: the same command at a size for a test. None: executed by CI as it is.
+# What a README prints, and what is executed for it: the same command at a size for a test. None: executed by CI as it is, or
+# by tests/test_bench.py.
 LINES = {
     "./run_all.sh --profile smoke": None,
     "./run_all.sh": "./run_all.sh --profile smoke --only 00",
@@ -35,7 +36,7 @@ LINES = {
     "torchrun --nproc-per-node=8 -m memlm train X1 --profile paper": (
         "torchrun --nproc-per-node=2 -m memlm train X1c --profile smoke --only near*seed0"
     ),
-    "python -m memlm bench": "python -m memlm bench --small",
+    "python -m memlm bench": None,
     "python -m memlm publish": "python -m memlm publish --profile smoke",
 }
 # Commands that end with status 1 here, and the sentence with which they do: there is no network, and only 00 was executed.
@@ -108,7 +109,7 @@ def test_every_command_is_executed_here_or_has_a_test_of_its_own():
     help = call(paths.ROOT, "python -m memlm --help").stdout
     commands = set(re.search(r"\{([\w,]+)\}", help)[1].split(","))
     executed = {line.split(" memlm ")[1].split()[0] for line in LINES.values() if line and " memlm " in line}
-    assert commands - executed == {"notebooks", "strip"}  # the first is what run_all.sh calls
+    assert commands - executed == {"notebooks", "bench", "strip"}  # the first is what run_all.sh calls
 
 
 def test_strip_is_executed(clone):

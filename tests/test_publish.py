@@ -1,0 +1,126 @@
+"""What is published is what was run, with the machine it was run on.   ./run_tests.sh tests/test_publish.py"""
+
+import json
+from dataclasses import asdict
+
+import pytest
+from test_claims import read_back
+from test_figures import draw
+
+from memlm import bench, claims, figures, notebooks, paths, publish, records
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of one notebook that drew one figure and recorded one verdict in profile cpu, on a machine called here."""
+    for name in ("RECORDS", "REPORT", "FIGURES", "NOTEBOOKS"):
+        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+        for module in (claims, figures):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, tmp_path / name.lower())
+    monkeypatch.setattr(publish, "README", tmp_path / "README.md")
+    monkeypatch.setattr(publish, "BENCH", tmp_path / "records" / "bench.json")
+    monkeypatch.setattr(bench, "RECORD", tmp_path / "bench.json")
+    monkeypatch.setattr(bench, "device_name", lambda: "here")
+    monkeypatch.setattr(records, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(figures, "notebook_hash", lambda notebook: "0" * 16)
+    blocks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("verdicts", "figures", "times", "bench"))
+    (tmp_path / "README.md").write_text(blocks)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "02_energies.ipynb").write_text("{}")
+    (tmp_path / "report" / "cpu").mkdir(parents=True)
+    draw(tmp_path / "report" / "cpu" / "figures")
+    refuted = claims.certified("c", False, "")
+    claims.record("CV", profile="cpu", printed=[refuted], folder=tmp_path / "report" / "cpu" / "verdicts")
+    stamp(tmp_path)
+    return tmp_path
+
+
+def stamp(folder, seconds=60.0, **fields):
+    made = {"made_from": "", "begun": 0.0, "seconds": seconds, "seed": 0, "from_records": False}
+    made |= {"outputs": notebooks.outputs("02_energies", "cpu")} | fields
+    paths.write_sealed(folder / "report" / "cpu" / "02_energies.json", made)
+
+
+def test_figures_verdicts_and_times_go_where_they_are_committed(project):
+    publish.publish("cpu")
+    assert figures.stale(project / "figures") == []
+    assert claims.recorded()["CV"]["verdict"] == "fails as printed"
+    assert notebooks.times() == {"commands": {}, "cpu": {"02_energies": {"seconds": 60.0, "device": "here"}}}
+    text = (project / "README.md").read_text()
+    assert publish.filled(text) == text and "| 1 notebooks, profile cpu, nothing cached | 60 s | here |" in text
+    assert "| [line](figures/line.png) | [02_energies](notebooks/02_energies.ipynb) | 1.0 |" in text
+
+
+def test_a_figure_that_is_drawn_no_more_is_no_more_published(project):
+    publish.publish("cpu")
+    figures.drop(["line"], project / "report" / "cpu" / "figures")
+    stamp(project)
+    publish.publish("cpu")
+    assert [file.name for file in sorted((project / "figures").glob("[!.]*"))] == ["manifest.json"]
+
+
+REFUSED = {
+    "another seed": (lambda f: stamp(f, seed=5), "02_energies was executed with another seed; run ./run_all.sh"),
+    "a replay": (lambda f: stamp(f, from_records=True), "02_energies was executed with records; run"),
+    "not executed": (
+        lambda f: (f / "report" / "cpu" / "02_energies.json").unlink(),
+        "profile cpu has not executed 02_energies; run ./run_all.sh --profile cpu",
+    ),
+    "a figure changed by hand": (
+        lambda f: (f / "report" / "cpu" / "figures" / "line.png").write_bytes(b"x"),
+        "what 02_energies left in report/cpu/ was changed since; run ./run_all.sh --profile cpu --only 02",
+    ),
+    "a verdict changed by hand": (
+        lambda f: (f / "report" / "cpu" / "verdicts" / "CV.json").write_bytes(b"{}"),
+        "what 02_energies left in report/cpu/ was changed since",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_not_the_outcome_of_a_run_is_not_published(project, change, message):
+    change(project)
+    before = (project / "README.md").read_bytes()
+    with pytest.raises(ValueError, match=message):
+        publish.publish("cpu")
+    assert (project / "README.md").read_bytes() == before
+    assert not (project / "records").exists() and not (project / "figures").exists()
+
+
+def test_times_of_another_machine_keep_its_name(project):
+    elsewhere = {"seconds": 7.0, "device": "elsewhere"}
+    paths.write_sealed(
+        project / "records" / "times.json",
+        {"smoke": {"02_energies": elsewhere}, "cpu": {"02_energies": elsewhere}, "commands": {"set-up": elsewhere}},
+    )
+    (project / "runs" / "z").mkdir(parents=True)
+    (project / "runs" / "z" / "stamp.json").write_text("{}")
+    # The runs that the figure shows were there before the notebook was executed: what it took is not its time.
+    assert publish._measured("cpu", {"02_energies": {"begun": 1e12}}, {"02_energies": ["z"]}, "here") == {
+        "02_energies": elsewhere
+    }
+    publish.publish("cpu")
+    times = notebooks.times()
+    assert times["smoke"] == {"02_energies": elsewhere} and times["commands"] == {"set-up": elsewhere}
+    assert times["cpu"] == {"02_energies": {"seconds": 60.0, "device": "here"}}
+    block = publish.blocks()["times"]
+    _, rows = read_back(block)
+    assert [row[2] for row in rows] == ["elsewhere", "elsewhere", "here"]
+
+
+@pytest.mark.parametrize("size", [bench.SMALL, bench.CPU])
+def test_numbers_of_a_small_benchmark_are_refused(project, size, monkeypatch):
+    monkeypatch.setattr(bench, "table", lambda record: "a table")
+    (project / "bench.json").write_text(json.dumps({"size": asdict(size)}))
+    said = "; ".join(publish.publish("cpu"))
+    assert ("not published" in said) == (size is bench.SMALL) != (project / "records" / "bench.json").is_file()
+
+
+def test_every_generated_table_of_the_readme_is_read_back():
+    text = (paths.ROOT / "README.md").read_text(encoding="utf8")
+    for name, columns in (("verdicts", 5), ("figures", 3), ("times", 3)):
+        block = text.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->")[0]
+        head, rows = read_back(block)
+        assert len(head) == columns and len(rows) >= 3, name
+        assert all(len(row) == columns for row in rows), name
