@@ -120,25 +120,18 @@ def _first_line(source):
     return repr((source.strip().splitlines() or [""])[0][:60])
 
 
-def _short_folder():
-    """Where a private folder is made: addresses of sockets within it must stay below 108 bytes."""
-    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
-        if len(os.fsencode(folder)) <= 60 and os.access(folder, os.W_OK):
-            return folder
-    raise NotebookFailed(f"TMPDIR is {tempfile.gettempdir()!r}; expected a folder of at most 60 bytes, for sockets")
-
-
 @contextmanager
 def _kernels(stage):
     """A private folder for sockets and settings, and, as long as the ``with`` lasts, the environment in which kernels start:
     what they make goes to ``stage``, and a user's settings of Jupyter, IPython and matplotlib have no say."""
     from traitlets.config import Config
 
-    with tempfile.TemporaryDirectory(prefix="memlm-", dir=_short_folder()) as private:
+    with paths.short_temporary_folder(), tempfile.TemporaryDirectory(prefix="memlm-") as private:
         before = dict(os.environ)
         os.environ.pop("MATPLOTLIBRC", None)
         os.environ |= {
             paths.STAGE: str(stage),
+            "TMPDIR": tempfile.gettempdir(),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")])),
             "PYTHONWARNINGS": "ignore:IProgress not found",
             "PYTHONUTF8": "1",

@@ -31,6 +31,22 @@ def stage(profile):
 
 
 @contextmanager
+def short_temporary_folder():
+    """As long as the ``with`` lasts, temporary files are made where addresses of sockets stay below their 108 bytes."""
+    before = tempfile.tempdir
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        if len(os.fsencode(folder)) <= 60 and os.access(folder, os.W_OK):
+            break
+    else:
+        raise ValueError(f"TMPDIR is {tempfile.gettempdir()!r}; expected a folder of at most 60 bytes, for sockets")
+    tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+@contextmanager
 def writing(path):
     """Open a temporary file beside ``path`` for binary writing; it takes the name ``path`` only when all went well.
 
