@@ -133,7 +133,7 @@ def load(data, context):
     else:
         from memlm import text
 
-        corpus = text.open_tokens(text.TEXT / data.source)
+        corpus = text.open_tokens(text.folder_of(data.source))
         digest, sequences = corpus.digest, Windows(corpus.train[: data.size], corpus.dev, corpus.vocabulary_size, context)
     if digest != data.digest:
         raise corpora.CorpusError(f"the data of {data.source!r} have digest {digest[:12]}; expected {data.digest[:12]}")

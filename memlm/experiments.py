@@ -83,7 +83,7 @@ def tokens(table, data=None, from_records=False):
         print(f"tokenising {table['text']} with {table['tokenizer']}")
         numbers = {name: table[name] for name in ("vocabulary", "budget") if name in table}
         text.tokenise(table["text"], source, table["tokenizer"], **numbers)
-    found = text.open_tokens(text.TEXT / (data or table["text"]))
+    found = text.open_tokens(text.folder_of(data or table["text"]))
     return data or table["text"], found.digest, len(found.train)
 
 

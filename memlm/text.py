@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
+import re
 import threading
 import zipfile
 import zlib
@@ -24,12 +24,25 @@ from pathlib import Path
 import numpy as np
 
 from memlm.corpora import CorpusError
-from memlm.paths import CACHE, sha256, write_json, writing
+from memlm.paths import CACHE, Damaged, plain_name, read_sealed, seal, shown, write_sealed, writing
 from memlm.tokenizer import Tokenizer, gpt2, train_bpe
 
 TEXT = CACHE / "text"
 PARTS = ("train", "dev")
 TOKENIZERS = ("byte", "bpe", "gpt2")
+# All that is ever removed from a folder: files with these names, and with those that ``writing`` gives them meanwhile.
+_TOP, _SHARDS = r"(?:(?:train|dev)\.bin|(?:tokenizer|manifest|verified)\.json)", r"(?:plan\.json|\d{5,}\.npz)"
+_WHOLE = rf"{_TOP}|shards/{_SHARDS}"
+_HALF = rf"(?:\.{_TOP}|shards/\.{_SHARDS})\.[a-z0-9_]{{8}}"
+_MANIFEST = {
+    "asked": dict,
+    "dtype": str,
+    "end": int,
+    "vocabulary_size": int,
+    "parts": {"train": dict, "dev": dict},
+    "sha256": {"train.bin": str, "dev.bin": str},
+}
+_PLAN = {"asked": dict, "tokenizer": str}
 _SAMPLE = 20_000_000  # bytes of training text from which a vocabulary is made
 
 
@@ -72,18 +85,54 @@ def tokenise(
         raise CorpusError(f"dev_fraction is {dev_fraction}; expected a number between 0 and 1")
     asked = {"source": source.facts, "tokenizer": kind, "budget": budget, "dev_fraction": dev_fraction}
     asked = json.loads(json.dumps(asked | ({"vocabulary": vocabulary} if kind == "bpe" else {})))
-    folder = into / name
+    folder = folder_of(name, into)
+    _refuse_strange(folder)
+    if next(iter(source.read()), None) is None:  # nothing is made, let alone removed, for an input that cannot be read
+        raise CorpusError(f"{name}: the corpus is empty; expected at least 2 documents, for train and dev")
     with _alone(folder):
-        for left in folder.rglob(".*"):  # what a killed process left half written
-            left.unlink()
+        _refuse_strange(folder)
+        _remove(folder, _HALF)  # what a killed process left
         if (folder / "manifest.json").is_file():
             _refuse_other(folder, open_tokens(folder).manifest["asked"], asked)
         else:
             tokenizer = _begin(folder, source, asked)
             _write_shards(folder, source, tokenizer, asked, workers or os.cpu_count(), shard)
             _join_shards(folder, tokenizer, asked)
-        shutil.rmtree(folder / "shards", ignore_errors=True)
+        _remove(folder, "shards/.*")
     return open_tokens(folder)
+
+
+def folder_of(name, into=TEXT):
+    """The folder of a tokenised text, by its name, which is one plain component of a path (ValueError otherwise)."""
+    return Path(into) / plain_name(name, "the name of a tokenised text")
+
+
+def _refuse_strange(folder):
+    """CorpusError for a folder that holds anything but has no manifest and no plan that we sealed: it is somebody's."""
+    shards = folder / "shards"
+    if (folder.exists() and not folder.is_dir()) or shards.is_symlink():
+        raise CorpusError(f"{shown(folder)} is, or leads to, something else than a folder of a tokenised text")
+    for file, shape in ((folder / "manifest.json", _MANIFEST), (shards / "plan.json", _PLAN)):
+        with suppress(FileNotFoundError, Damaged):
+            read_sealed(file, shape, "")
+            return
+    found = [path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *shards.glob("*")) if path != shards]
+    if strange := [name for name in found if not re.fullmatch(_HALF, name)]:
+        raise CorpusError(
+            f"{shown(folder)} holds {strange[0]}, and neither a manifest nor a plan of a tokenised text that is whole: take "
+            "another name, or delete the folder if nothing in it is wanted"
+        )
+
+
+def _remove(folder, names):
+    """Remove the files of a folder whose places in it match ``names`` and are of ours; no link is followed."""
+    for path in [*folder.glob("*"), *folder.glob("shards/*")]:
+        name = path.relative_to(folder).as_posix()
+        ours = re.fullmatch(_WHOLE, name) or re.fullmatch(_HALF, name)
+        if ours and re.fullmatch(names, name) and path.is_file() and not path.is_symlink():
+            path.unlink()
+    with suppress(OSError):  # it holds something else, or is not there
+        (folder / "shards").rmdir()
 
 
 @contextmanager
@@ -108,24 +157,23 @@ def _begin(folder, source, asked):
     """The tokenizer of a tokenisation that begins or goes on."""
     shards = folder / "shards"
     plan = shards / "plan.json"
-    if plan.is_file():
-        stored = json.loads(plan.read_text())
+    with suppress(FileNotFoundError, Damaged):
+        stored = read_sealed(plan, _PLAN, "")
         if (shards / "00000.npz").is_file():
             _refuse_other(folder, stored["asked"], asked)
         tokenizer = _read_tokenizer(folder)
         if stored == {"asked": asked, "tokenizer": tokenizer.digest}:
             return tokenizer
-    for left in [*folder.glob("*.bin"), *folder.glob("*.json"), *shards.glob("*")]:
-        left.unlink()
     tokenizer = Tokenizer()
     if asked["tokenizer"] == "gpt2":
         tokenizer = gpt2()
     elif asked["tokenizer"] == "bpe":
         tokenizer = train_bpe(_sample(source, asked["budget"], asked["dev_fraction"]), asked["vocabulary"])
+    _remove(folder, _WHOLE)
+    write_sealed(plan, {"asked": asked, "tokenizer": tokenizer.digest})  # first, so that all the rest is known to be ours
     if tokenizer.model:
         with writing(folder / "tokenizer.json") as file:
             file.write(tokenizer.model.encode())
-    write_json(plan, {"asked": asked, "tokenizer": tokenizer.digest})
     return tokenizer
 
 
@@ -183,7 +231,7 @@ def _write_shards(folder, source, tokenizer, asked, workers, size):
 def _finished(shards):
     """Documents, tokens and number of the whole shards; the first that is damaged and those after it are made again."""
     documents = tokens = 0
-    paths = sorted(shards.glob("*.npz"))
+    paths = _shards(shards)
     for number, path in enumerate(paths):
         found = _shard_size(path) if path.stem == f"{number:05d}" else None
         if found is None:
@@ -192,6 +240,10 @@ def _finished(shards):
             return documents, tokens, number
         documents, tokens = documents + found[0], tokens + found[1]
     return documents, tokens, len(paths)
+
+
+def _shards(folder):
+    return sorted(path for path in folder.glob("*.npz") if path.stem.isdecimal())
 
 
 def _shard_size(path):
@@ -252,7 +304,7 @@ def end_with_parent():
 
 def _join_shards(folder, tokenizer, asked):
     """Write train.bin and dev.bin from the shards, and the manifest when they are whole."""
-    paths, parts, hashes = sorted((folder / "shards").glob("*.npz")), {}, {}
+    paths, parts, hashes = _shards(folder / "shards"), {}, {}
     for part in PARTS:
         documents, tokens, digest = 0, 0, hashlib.sha256()
         with writing(folder / f"{part}.bin") as file:
@@ -276,12 +328,7 @@ def _join_shards(folder, tokenizer, asked):
         hashes["tokenizer.json"] = tokenizer.digest
     facts = {"end": tokenizer.end, "vocabulary_size": tokenizer.size, "dtype": tokenizer.dtype.name}
     manifest = {"asked": asked, **facts, "parts": parts, "sha256": hashes}
-    write_json(folder / "manifest.json", {**manifest, "seal": _seal(manifest)})
-
-
-def _seal(manifest):
-    """Hash of a manifest without its own seal."""
-    return sha256(json.dumps({key: value for key, value in manifest.items() if key != "seal"}, sort_keys=True))
+    write_sealed(folder / "manifest.json", manifest)
 
 
 def open_tokens(folder):
@@ -289,22 +336,20 @@ def open_tokens(folder):
     of change tell); CorpusError where it is not the file that the manifest describes."""
     folder = Path(folder)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf8"))
+        manifest = read_sealed(folder / "manifest.json", _MANIFEST, "delete the folder and tokenise again")
     except FileNotFoundError:
         raise CorpusError(f"{folder.name} holds no finished tokenised text (no manifest.json); tokenise it first") from None
-    except ValueError:
-        manifest = {}
-    if not isinstance(manifest, dict) or manifest.get("seal") != _seal(manifest):
-        raise CorpusError(f"{folder.name}/manifest.json is damaged; delete the folder and tokenise again")
+    except Damaged as error:
+        raise CorpusError(f"the manifest is damaged: {error}") from None
     _verify(folder, manifest["sha256"])
     train, dev = (np.memmap(folder / f"{part}.bin", np.dtype(manifest["dtype"]).newbyteorder("<"), "r") for part in PARTS)
-    return Tokens(folder, train, dev, manifest["vocabulary_size"], manifest["end"], manifest["seal"], manifest)
+    return Tokens(folder, train, dev, manifest["vocabulary_size"], manifest["end"], seal(manifest), manifest)
 
 
 def _verify(folder, hashes):
     memory, known = folder / "verified.json", {}
-    with suppress(OSError, ValueError):
-        known = json.loads(memory.read_text())
+    with suppress(OSError, Damaged):
+        known = read_sealed(memory, {}, "")
     seen = {}
     for name, expected in hashes.items():
         path = folder / name
@@ -321,4 +366,4 @@ def _verify(folder, hashes):
                 )
     if seen != known:
         with suppress(OSError):  # a folder that cannot be written is hashed each time
-            write_json(memory, seen)
+            write_sealed(memory, seen)

@@ -110,7 +110,7 @@ def test_no_dev_text_and_nothing_beyond_the_budget_goes_into_a_learnt_vocabulary
 
 REFUSED = {
     "empty corpus": ([], {}, "the corpus is empty; expected at least 2 documents"),
-    "empty corpus, pairs": ([], {"kind": "bpe"}, "there is no training document to make a vocabulary from$"),
+    "empty corpus, pairs": ([], {"kind": "bpe"}, "the corpus is empty; expected at least 2 documents"),
     "budget below one, pairs": (["aaa", "b"], {"kind": "bpe", "budget": 3}, "from within the budget of 3 bytes"),
     "budget below one document": (["0123456789", "b"], {"budget": 10}, "budget is 10 tokens; expected at least 11"),
     "no dev": (["a"], {"dev_fraction": 1e-9}, "none of the 1 documents of t is in dev with dev_fraction 1e-09"),
@@ -319,3 +319,96 @@ def test_real_files_have_the_published_numbers_of_gpt2_tokens(tmp_path):
     assert ends == sorted(published)
     compressed = documents.jsonl(folder / "english-dev-textbooks-01.jsonl.zst")
     assert sum(1 for _ in compressed.read()) == 949
+
+
+OWN = [".env", ".keep", "labels.json", "vectors.bin", "train.bin", "manifest.json", "notes/.keep", "shards/part.parquet"]
+OWN += ["shards/00000.npz", ".train.bin.abcdefgh"]
+
+
+def tree(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder of somebody's, with names that ours have too."""
+    for name in OWN:
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).write_text('{"TOKEN": 1}')
+    return tmp_path / "own"
+
+
+def test_a_folder_of_somebody_elses_is_refused_and_left_as_it_is(own):
+    before = tree(own)
+    for texts in (made(200), []):
+        with pytest.raises(CorpusError, match=r"own holds .* and neither a manifest nor a plan of a tokenised text"):
+            text.tokenise("own", memory(texts), dev_fraction=DEV, into=own.parent)
+    assert tree(own) == before and [path.name for path in own.parent.iterdir()] == ["own"]
+    for name in OWN:  # each by itself is enough
+        for other in set(before) - {name}:
+            (own / other).unlink(missing_ok=True)
+        (own / name).write_bytes(before[name])
+        if not name.startswith(".train"):  # what a killed process of ours leaves is called so
+            with pytest.raises(CorpusError, match="own holds"):
+                text.tokenise("own", memory(made(200)), dev_fraction=DEV, into=own.parent)
+            assert tree(own) == {name: before[name]}
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../own", "/tmp/memlm-own", "own/../own", ".hidden", "a\0b"])
+def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_made(own, name):
+    before = tree(own.parent)
+    with pytest.raises(ValueError, match=r"the name of a tokenised text is .*expected a plain name"):
+        text.tokenise(name, memory(made(200)), dev_fraction=DEV, into=own)
+    with pytest.raises(ValueError, match="the name of a tokenised text is"):
+        text.folder_of(name)
+    assert tree(own.parent) == before
+
+
+def test_files_of_ones_own_in_a_folder_of_ours_stay(tmp_path, monkeypatch):
+    source = memory(made(80))
+    interrupted(tmp_path / "t", source, 2, monkeypatch)
+    kept = {".env": b"TOKEN", "notes.json": b"{}", "weights.bin": b"w", "shards/mine.npz": b"m", "deep/.keep": b""}
+    for name, content in kept.items():
+        (tmp_path / "t" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "t" / name).write_bytes(content)
+    (tmp_path / "elsewhere.bin").write_bytes(b"e")
+    (tmp_path / "t" / "dev.bin").symlink_to(tmp_path / "elsewhere.bin")
+    (tmp_path / "t" / ".dev.bin.abcdefgh").write_bytes(b"half")
+    tokens = text.tokenise("t", source, dev_fraction=DEV, into=tmp_path)
+    left = tree(tmp_path / "t")
+    assert {name: left[name] for name in kept} == kept
+    assert left.keys() - kept.keys() == {"train.bin", "dev.bin", "manifest.json", "verified.json"}
+    assert (tmp_path / "elsewhere.bin").read_bytes() == b"e" and len(tokens.dev)
+
+
+def test_a_shards_folder_that_is_a_link_is_not_followed(own):
+    (own.parent / "t").mkdir()
+    (own.parent / "t" / "shards").symlink_to(own / "shards")
+    before = tree(own)
+    with pytest.raises(CorpusError, match="t is, or leads to, something else than a folder of a tokenised text"):
+        text.tokenise("t", memory(made(200)), dev_fraction=DEV, into=own.parent)
+    assert tree(own) == before
+
+
+def test_an_input_that_cannot_be_read_leaves_nothing_behind(tmp_path):
+    (tmp_path / "broken.jsonl").write_text("no JSON\n")
+    for source in (documents.jsonl(tmp_path / "broken.jsonl"), memory([])):
+        with pytest.raises(CorpusError):
+            text.tokenise("t", source, into=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", "1", "{}", '"x"', "\0\0\0"])
+def test_a_memory_of_hashes_that_is_damaged_is_made_again_and_a_plan_or_manifest_is_never_half_read(
+    tmp_path, content, monkeypatch
+):
+    tokens = text.tokenise("t", memory(made(80)), dev_fraction=DEV, into=tmp_path)
+    (tokens.folder / "verified.json").write_text(content)
+    assert text.open_tokens(tokens.folder).digest == tokens.digest
+    (tokens.folder / "manifest.json").write_text(content)
+    with pytest.raises(CorpusError, match=r"the manifest is damaged: .*manifest.json .*tokenise again"):
+        text.open_tokens(tokens.folder)
+    interrupted(tmp_path / "u", memory(made(80)), 2, monkeypatch)
+    (tmp_path / "u" / "shards" / "plan.json").write_text(content)
+    with pytest.raises(CorpusError, match=r"u holds .* neither a manifest nor a plan"):
+        text.tokenise("u", memory(made(80)), dev_fraction=DEV, into=tmp_path)
