@@ -142,7 +142,13 @@ class Claim:
 @cache
 def _ledger(path, modified):
     claims = {}
-    for entry in tomllib.loads(path.read_text())["claim"]:
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf8")).get("claim")
+    except ValueError as error:
+        raise ValueError(f"{shown(path)} is no TOML: {error}") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{shown(path)} has no [[claim]]; expected one for each claim")
+    for entry in entries:
         if entry.keys() - FIELDS or FIELDS - OPTIONAL - entry.keys():
             raise ValueError(f"claim {entry.get('id')!r} has fields {sorted(entry)}; expected {sorted(FIELDS)}")
         claim = Claim(**{**entry, "tests": tuple(entry["tests"]), "coq": tuple(entry.get("coq", ()))})
@@ -160,17 +166,17 @@ def ledger(path=LEDGER):
 def missing(claims=None, notebooks=NOTEBOOKS, root=ROOT):
     """What a claim promises and the tree lacks: its notebook, that notebook's record(), tests, theorems. [] if nothing."""
     problems = []
-    theorems = "".join(path.read_text() for path in sorted((root / "proofs").glob("*.v")))
+    theorems = "".join(path.read_text(encoding="utf8") for path in sorted((root / "proofs").glob("*.v")))
     for claim in (claims or ledger()).values():
         notebook = notebooks / f"{claim.notebook}.ipynb"
-        cells = json.loads(notebook.read_text())["cells"] if notebook.is_file() else []
+        cells = json.loads(notebook.read_text(encoding="utf8"))["cells"] if notebook.is_file() else []
         if not any(f'"{claim.id}"' in "".join(c["source"]) for c in cells if c["cell_type"] == "code"):
             problems.append(f"{claim.id}: notebook {claim.notebook} does not record it")
         if not claim.tests:
             problems.append(f"{claim.id}: no test is named")
         for test in claim.tests:
             file, _, name = test.partition("::")
-            if not (root / file).is_file() or f"def {name}(" not in (root / file).read_text():
+            if not (root / file).is_file() or f"def {name}(" not in (root / file).read_text(encoding="utf8"):
                 problems.append(f"{claim.id}: test {test} does not exist")
         for name in claim.coq:
             if f"Theorem {name} " not in theorems:

@@ -100,7 +100,7 @@ def _enter(folder, entries, without=()):
     """Add entries to the manifest of a folder, and take some away. A damaged manifest of what is only staged is begun anew:
     the figures that it lacks then are drawn again."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".manifest.lock", "w") as lock:  # two notebooks may finish a figure at the same moment
+    with open(folder / ".manifest.lock", "wb") as lock:  # two notebooks may finish a figure at the same moment
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             known = manifest(folder)

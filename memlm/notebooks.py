@@ -290,7 +290,7 @@ def _clear_figures(name, staged):
 
 @contextmanager
 def _alone(folder):
-    with open(folder / ".lock", "w") as lock:
+    with open(folder / ".lock", "wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -36,7 +36,7 @@ def _bench_block():
         return "not measured yet"
     from memlm import bench
 
-    return f"```\n{bench.table(json.loads(BENCH.read_text()))}\n```"
+    return f"```\n{bench.table(json.loads(BENCH.read_text(encoding='utf8')))}\n```"
 
 
 def blocks():

@@ -151,6 +151,13 @@ def test_a_malformed_ledger_is_refused(tmp_path, line, message):
         claims.ledger(path)
 
 
+@pytest.mark.parametrize("content", ["", "claim = 3", "claim = [3]", "[[claim]", "\ufeff[[claim]]"])
+def test_a_ledger_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "claims.toml").write_text(content, encoding="utf8")
+    with pytest.raises(ValueError, match=r"claims.toml (is no TOML|has no \[\[claim)"):
+        claims.ledger(tmp_path / "claims.toml")
+
+
 def test_the_table_shows_every_claim():
     entries = {"CV": {"verdict": "holds", "checks": {"printed": [{"evidence": "proved"}]}}}
     table = claims.table(entries)

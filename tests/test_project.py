@@ -110,6 +110,27 @@ def test_no_path_of_a_machine_no_registry_and_no_pickle():
     assert checked > 30
 
 
+def texts_of_unnamed_encoding(code):
+    """Lines on which a text is opened, read or written in the encoding of whatever locale there is."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call) and not any(keyword.arg == "encoding" for keyword in node.keywords):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            modes = [arg.value for arg in node.args[:2] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            binary = any(set("rwabx+") >= set(mode) and "b" in mode for mode in modes)
+            bare_open = isinstance(node.func, ast.Name) and name == "open" and not binary
+            if name in ("read_text", "write_text") or bare_open:
+                yield node.lineno
+
+
+def test_no_text_is_read_or_written_in_the_encoding_of_the_locale():
+    planted = "open(p)\nopen(p, 'w')\np.read_text()\np.write_text(t)\nopen(p, 'rb')\nopen(p, encoding='utf8')\nimage.open(p)"
+    assert list(texts_of_unnamed_encoding(planted)) == [1, 2, 3, 4]
+    modules = sorted(paths.PACKAGE.rglob("*.py"))
+    assert len(modules) > 30
+    found = [f"{m.name}:{line}" for m in modules for line in texts_of_unnamed_encoding(m.read_text(encoding="utf8"))]
+    assert not found, found
+
+
 def test_importing_memlm_is_fast_and_loads_no_slow_library():
     code = "import sys, time; t = time.perf_counter(); import memlm; from memlm import claims, figures, paths; "
     code += "assert not {'torch', 'transformers', 'matplotlib', 'scipy', 'sympy'} & set(sys.modules); "
