@@ -40,8 +40,9 @@ def reading(model):
     from tqdm import tqdm
 
     if not callable(model):
-        shown = repr(model) if isinstance(model, str | Path) else f"of type {type(model).__name__}"
-        raise BadModel(f"model is {shown}; expected a model, as reader.load_pretrained reads from a folder or a hub id")
+        if isinstance(model, str | Path):
+            raise BadModel(f"model is {str(model)!r}; expected a model: reader.load_pretrained({str(model)!r}) reads one")
+        raise BadModel(f"model is of type {type(model).__name__}; expected a callable ids (b, t) -> logits (b, t, V)")
     modes = [(part, part.training) for part in model.modules()] if isinstance(model, torch.nn.Module) else []
     try:
         for part, _ in modes:
@@ -93,7 +94,7 @@ class Reader:
             (b, t), v = ids.shape, self.vocabulary or "V"
             got = tuple(logits.shape)
             raise BadModel(f"ids {(b, t)} give logits {got}; expected ({b}, {t}, {v}) with V >= 2, one law a token")
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits if logits.dtype == torch.float64 else logits.float()
 
     def _law(self, ids):
         """log p (b, t, V) less that of the most likely token, at least FLOOR: what is common to all ids says nothing."""
@@ -126,8 +127,8 @@ class Reader:
         # Equal shapes go through equal kernels, so that what an earlier output can change by is rounding, 1e-6 of the
         # logits' spread in float32; a mask that leaks moves them by the spread itself divided by the number of tokens.
         # Masked ids have no part in the spread: their logits are whatever huge number was at hand.
-        spread = before[before > FLOOR].std(correction=0)
-        tolerance = 1e-4 * float(spread) if spread.isfinite() else 0.0
+        likely = before[before > FLOOR]
+        tolerance = 1e-4 * float(likely.std(correction=0)) if len(likely) else 0.0
         g = torch.Generator().manual_seed(0)
         for at in {few.shape[1] - 1, few.shape[1] // 2}:
             after = self._law(torch.cat([few[:, :at], self.others(few[:, at:], g)], 1))
@@ -234,8 +235,9 @@ def load_pretrained(where):
     """
     from huggingface_hub import snapshot_download
 
+    expected = "expected a folder or a hub id with all weights as safetensors"
     if not isinstance(where, str | Path) or not str(where):
-        raise BadModel(f"where is {where!r}; expected a folder or a hub id with all weights as safetensors")
+        raise BadModel(f"where is {where!r}; {expected}")
     try:  # asking for the list of files takes one request, where transformers would try for half a minute
         local = Path(where).exists()
         folder = Path(where if local else snapshot_download(str(where), allow_patterns=["*.json", "*.safetensors"]))
@@ -243,27 +245,25 @@ def load_pretrained(where):
     except Exception as error:  # json, safetensors, the hub, optional packages: each has errors of its own
         reason = str(error).strip() or type(error).__name__
         reason = reason.splitlines()[0].split(". ")[0].rstrip(".")
-        raise BadModel(f"no model can be read from {str(where)!r} ({reason}); expected a folder or a hub id with all weights as safetensors") from None
+        raise BadModel(f"no model can be read from {str(where)!r} ({reason}); {expected}") from None
 
 
 def _load(folder):
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if not folder.is_dir():
-        raise BadModel("it is a file")
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
-        with path.open("rb") as file:
-            if file.read(23) == b"version https://git-lfs":
-                raise BadModel(f"{path.name} is a Git-LFS pointer, not the file itself")
+    integers = _check_files(folder)
     alone = {"local_files_only": True, "trust_remote_code": False}
     config = AutoConfig.from_pretrained(folder, **alone)
     if getattr(config, "quantization_config", None) is not None:
         raise BadModel("its config.json has a quantization_config, and weights are read as they are")
+    if any(name.endswith("ForMaskedLM") for name in config.architectures or ()):
+        raise BadModel(f"it is {config.architectures[0]}, which sees later tokens")
     options = {"use_safetensors": True, "dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
     model, found = AutoModelForCausalLM.from_pretrained(folder, config=config, **alone, **options)
     faults = {
         "the files lack": sorted(found["missing_keys"]),
         "the model lacks": sorted(key for key in found["unexpected_keys"] if not re.search(NO_WEIGHTS, key)),
+        "are no floating-point numbers": integers,
         "of another shape are": [f"{key} {tuple(a)} for {tuple(b)}" for key, a, b in sorted(found["mismatched_keys"])],
     }
     if any(faults.values()):
@@ -272,6 +272,27 @@ def _load(folder):
     if top >= rows:
         raise BadModel(f"its tokenizer has ids up to {top}, its embedding {rows} rows")
     return model.eval()
+
+
+def _check_files(folder):
+    """Names of the weights that are no floating-point numbers; BadModel where a file cannot be what its name says."""
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / "config.json").is_file():
+        raise BadModel("there is no config.json in it")
+    integers = []
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            if file.read(23) == b"version https://git-lfs":
+                raise BadModel(f"{path.name} is a Git-LFS pointer, not the file itself")
+        if path.suffix == ".safetensors":
+            try:
+                with safe_open(path, "pt") as weights:
+                    kinds = {key: weights.get_slice(key).get_dtype() for key in weights.keys()}  # noqa: SIM118
+            except SafetensorError as error:
+                raise BadModel(f"{path.name} is damaged or cut off: {error}") from None
+            integers += [key for key, kind in kinds.items() if "F" not in kind and not re.search(NO_WEIGHTS, key)]
+    return integers
 
 
 def _some(keys):
@@ -285,4 +306,5 @@ def _greatest_token(folder):
 
         return max(Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab().values(), default=-1)
     words = [json.loads(path.read_text(encoding="utf8")) for path in folder.glob("*.json") if path.name in WORDS]
-    return max((i for part in words for i in part.values()), default=-1)
+    ids = [i for part in words if isinstance(part, dict) for i in part.values() if isinstance(i, int)]
+    return max(ids, default=-1)
