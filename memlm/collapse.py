@@ -137,8 +137,8 @@ def collapse_report(model, train, heldout, begin=None, max_shared=0.01, damaged=
     of each training and held-out sequence are real (one tensor, if they are the same); or by ``pad``, an id that is padding
     wherever it stands (an end token of the same id is lost: give lengths). Where neither is given, and all sequences of a
     set are equally long, an id that stands in runs at their ends, of several sequences and of two tokens or more, and
-    nowhere else, is taken for padding with a UserWarning; lengths say so if it is none. Held-out sequences should be as long
-    as training sequences are: a short one has much mass.
+    nowhere else, is taken for padding with a UserWarning, and refused in front of them; lengths say so if it is none.
+    Held-out sequences should be as long as training sequences are: a short one has much mass.
 
     The collapse index in [0, 1] is, with k = 0 given tokens after ``begin`` (k = 1 without),
 

@@ -89,9 +89,29 @@ def _before_pad(name, ids, there, pad):
 
 
 def _found_pad(parts):
-    """The id that pads full matrices of ids, None where there is none; warns of what it finds.
+    """The id that pads full matrices of ids, None where there is none; warns of it. BadSequences where it stands in front."""
+    before, behind = _run_alone([ids.flip(1) for ids in parts]), _run_alone(parts)
+    if behind is not None:
+        pad, rows, count = behind
+        warnings.warn(
+            f"the id {pad} stands in runs at the ends of {rows} sequences and nowhere else: {count} ids are left out as "
+            f"padding (pad={pad} says that they are, lengths that they are not)",
+            stacklevel=4,
+        )
+        return pad
+    if before is not None:
+        pad, rows, _ = before
+        raise BadSequences(
+            f"the id {pad} stands in runs at the beginnings of {rows} sequences and nowhere else; expected padding behind "
+            "them, or lengths that say that it is none"
+        )
+    return None
 
-    It stands nowhere but in runs at the ends of sequences, of two or more of them, and one run has two or more of it.
+
+def _run_alone(parts):
+    """An id that stands nowhere but in runs at the ends of sequences, of two or more of them, and one run has two or more.
+
+    With the number of these sequences and ids; None where there is none, or sequences are nothing else.
     """
     ends = []
     for ids in parts:
@@ -101,14 +121,9 @@ def _found_pad(parts):
     last, run, width = torch.cat(ends, 1)
     for pad in last[(run > 1) & (run < width)].unique().tolist():
         here = last == pad
-        found = int(run[here].sum())
-        if (here & (run < width)).sum() > 1 and found == sum(int((ids == pad).sum()) for ids in parts):
-            warnings.warn(
-                f"the id {pad} stands in runs at the ends of {int(here.sum())} of {len(last)} sequences and nowhere else: "
-                f"{found} ids are left out as padding (pad={pad} says that they are, lengths that they are not)",
-                stacklevel=4,
-            )
-            return pad
+        count = int(run[here].sum())
+        if (here & (run < width)).sum() > 1 and count == sum(int((ids == pad).sum()) for ids in parts):
+            return pad, int(here.sum()), count
     return None
 
 

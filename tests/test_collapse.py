@@ -221,6 +221,9 @@ def test_only_what_cannot_be_text_is_found_to_be_padding():
     for part in (inside, once, alone):
         report = collapse_report(model, part, y)  # a warning would be an error here
         assert (report.tokens, report.padding) == (11, 0)
+    ahead = [part.flip(1) for part in eight]
+    with pytest.raises(BadSequences, match="the id 12 stands in runs at the beginnings of 40 sequences and nowhere else"):
+        collapse_report(models.gpt2(13, 1, 16, 2, 24, 0.0), *ahead)
     full = torch.full((20,), 12)
     assert collapse_report(model, some, y, lengths=full) == collapse_report(model, some, y, lengths=(full, full))
     assert collapse_report(model, some, y, lengths=full).tokens == 11
