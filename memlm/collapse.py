@@ -69,9 +69,9 @@ class CollapseReport:
     entropy of the next-token law along training and held-out sequences. prefixes: by number of given tokens. substitution:
     Basin by number of substituted tokens among those that the model sees; noise: by Gaussian noise on the input embeddings
     in units of their root mean square, None where no embedding can be reached. effective_patterns: exp of the entropy of p
-    over the training sequences (contexts as often as in training): how many of them share their mass, 1 to d, nan where the
-    model rules all of them out. mass: the
-    probability that what the model gives out after a training context is a training sequence; index: see collapse_report.
+    over the training sequences (contexts as often as in training): how many of them share their mass, 1 to d; it is
+    nan, as gap is, where the model rules all of them out. mass: the probability that what the model gives out after a
+    training context is a training sequence; index: see collapse_report.
     """
 
     d: int

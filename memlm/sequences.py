@@ -58,6 +58,8 @@ def _matrix(name, part, lists):
         raise BadSequences(f"{name} is {got}; expected a torch.int64 tensor (sequences, tokens)")
     if not len(part):
         raise (EmptyHeldOut if name == "heldout" else BadSequences)(f"{name} has 0 sequences; expected at least 1")
+    if part.shape[1] < 2:
+        raise BadSequences(f"{name} has sequences of {part.shape[1]} tokens; expected at least 2")
     return part.cpu(), there if lists else torch.ones(part.shape, dtype=torch.bool)
 
 
@@ -89,7 +91,7 @@ def _before_pad(name, ids, there, pad):
 
 
 def _found_pad(parts):
-    """The id that pads full matrices of ids, None where there is none; warns of it. BadSequences where it stands in front."""
+    """The id that pads full matrices of ids behind, with a warning, or None; BadSequences where one pads them in front."""
     before, behind = _run_alone([ids.flip(1) for ids in parts]), _run_alone(parts)
     if behind is not None:
         pad, rows, count = behind

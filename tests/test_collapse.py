@@ -469,6 +469,7 @@ def test_what_is_no_law_of_every_next_token_is_said_in_a_sentence(model, message
         ({"heldout": Y - 1}, BadSequences, "heldout has ids from -1 to 9"),
         ({"begin": 11}, BadSequences, "begin has ids from 11 to 11; expected 0 to 10"),
         ({"begin": "<s>"}, BadSequences, "begin is '<s>'; expected a token id"),
+        ({"train": X[:, :0], "heldout": Y[:, :0]}, BadSequences, "train has sequences of 0 tokens; expected at least 2"),
         ({"pad": 1.0}, BadSequences, r"pad is 1\.0; expected a token id"),
         ({"pad": 1}, BadSequences, "train has the pad id 1 before other tokens in . of 9 sequences"),
         ({"lengths": ([12] * 9, [1] * 9)}, BadSequences, "heldout has sequences of 1 tokens; expected at least 2"),
