@@ -31,6 +31,7 @@ Reading order (each module uses only those above it):
     models       the Transformers that are trained
     loss         the loss of a language model without its logits
     reader       any causal language model as a law of sequences
+    sequences    two sets of sequences: checked, padding known, none of them twice
     collapse     what memorisation looks like from outside
     calibration  made-up models whose law is known exactly
     configs      what a run is, in plain numbers

@@ -8,6 +8,8 @@ import math
 
 import torch
 
+from memlm.corpora import IGNORED
+
 
 def _log_softmax(logits):
     """log_softmax, and the uniform law where everything is ruled out (a prefix of probability 0 says nothing)."""
@@ -19,10 +21,14 @@ class Memoriser:
     """The lookup table: the uniform law on d sequences, given a prefix. [S60]
 
     p(v | prefix) = share of the sequences with this prefix that go on with v; uniform over the V tokens after a prefix that
-    no sequence has, and after the end. sequences (d, L) int64, repeats counting as often as they occur.
+    no sequence has, and after the end. sequences (d, L) int64, repeats counting as often as they occur, IGNORED after the
+    end of a shorter one, which says nothing of what follows it.
     """
 
     def __init__(self, sequences, vocabulary):
+        ids = sequences[sequences != IGNORED]
+        if not len(ids) or not 0 <= ids.min() <= ids.max() < vocabulary:
+            raise ValueError(f"sequences have no ids, or others than 0 to {vocabulary - 1}; expected ids of the vocabulary")
         self.sequences, self.vocabulary = sequences, vocabulary
 
     def __call__(self, ids):
@@ -31,7 +37,8 @@ class Memoriser:
         counts = torch.zeros(*ids.shape, self.vocabulary, dtype=torch.float64)
         for t in range(min(ids.shape[1], length - 1)):
             fits *= ids[:, t, None] == self.sequences[None, :, t]
-            counts[:, t].index_add_(1, self.sequences[:, t + 1], fits)
+            after = self.sequences[:, t + 1]
+            counts[:, t].index_add_(1, after.clamp(min=0), fits * (after != IGNORED))
         return _log_softmax(counts.log())
 
 
@@ -39,6 +46,9 @@ class Markov:
     """The chain with p(v | prefix) = transition[last token of the prefix, v]; transition (V, V), rows summing to one."""
 
     def __init__(self, transition):
+        total = transition.sum(-1)
+        if not (transition >= 0).all() or not torch.allclose(total, torch.ones_like(total), atol=1e-6):
+            raise ValueError(f"rows of transition sum to {total.tolist()[:4]} ...; expected 1, of numbers >= 0")
         self.log_transition = transition.double().log()
 
     def __call__(self, ids):

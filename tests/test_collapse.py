@@ -1,8 +1,10 @@
 """Diagnostics of collapse against models of known answer, and a real one.   ./run_tests.sh tests/test_collapse.py"""
 
+import dataclasses
 import itertools
 import json
 import math
+import shutil
 import struct
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from memlm import loss, models, reader
 from memlm.calibration import Markov, Memoriser, Mixture, Uniform
 from memlm.collapse import BadSequences, EmptyHeldOut, Overlap, collapse_report, memoriser_floor
+from memlm.corpora import IGNORED
 
 STORIES = Path(__file__).resolve().parents[2] / "shared" / "data" / "stories260K"
 SOURCES = [(20, 16, 5, 0), (100, 16, 12, None), (300, 12, 30, 0)]  # d, T, V, begin token
@@ -147,6 +150,106 @@ def test_shuffled_and_corrupted_sequences_are_what_they_are_called():
     assert found.energies["corrupted"] == pytest.approx([-36 * math.log(0.9) - 4 * math.log(0.05)])
 
 
+def ragged(begin):
+    """A source, 100 training and 400 held-out sequences of 6 to 16 tokens of it as lists, and the lookup table; V is 13."""
+    transition = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(12), 12))
+    transition[:, 0] *= begin is None
+    law = Markov(torch.block_diag(transition / transition.sum(1, keepdim=True), torch.ones(1, 1).double()))  # 12 is not used
+    first = ids(500, 1, 12)[:, 0] if begin is None else torch.full((500,), begin)
+    x = law.sample(first, 16 + (begin is not None), seed=0)[:, begin is not None :].tolist()
+    sizes = torch.randint(6, 17, (500,), generator=torch.Generator().manual_seed(1)).tolist()
+    rows = [row[:size] for row, size in zip(x, sizes, strict=True)]
+    context = [] if begin is None else [begin]
+    return law, rows[:100], rows[100:], Memoriser(padded([context + row for row in rows[:100]], IGNORED, 17), 13)
+
+
+def padded(rows, pad, width=16):
+    return torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+
+
+@pytest.mark.parametrize("begin", [None, 0])
+def test_index_of_sequences_of_many_lengths_is_the_share_of_the_lookup_table(begin):
+    law, train, heldout, lookup = ragged(begin)
+    found = [collapse_report(Mixture(k / 4, lookup, law), train, heldout, begin) for k in range(5)]
+    assert [report.index for report in found] == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.02)
+    none, one = found[0], found[4]
+    assert (one.d, one.heldout, one.padding) == (100, 400, 0) and one.mass == pytest.approx(1)
+    assert one.distance == pytest.approx(0, abs=1e-12) and one.effective_patterns == pytest.approx(100)
+    assert all(p.index > 0.99 for p in one.prefixes) and one.prefixes[-1].verbatim_train > 0.9
+    tokens = sum(len(row) - (begin is None) for row in train)
+    assert one.tokens == pytest.approx(tokens / 100)
+    begun = [row if begin is None else [begin, *row] for row in train]
+    by_hand = [-sum(law.log_transition[a, b].item() for a, b in itertools.pairwise(row)) for row in begun]
+    assert none.energies["train"] == pytest.approx(by_hand) and none.loss["train"] == pytest.approx(sum(by_hand) / tokens)
+    assert none.substitution.energy[0] == pytest.approx(none.loss["train"])
+
+
+def test_padding_that_is_told_found_or_not_there_changes_nothing():
+    """Lists, lengths, a pad id and what is found in full tensors give one report; near-misses are left as they are."""
+    _, train, heldout, _ = ragged(None)
+    torch.manual_seed(0)
+    model = models.gpt2(13, 1, 16, 2, 16, 0.0)
+    want = collapse_report(model, train, heldout)
+    sizes = tuple(torch.tensor([len(row) for row in part]) for part in (train, heldout))
+    x, y = padded(train, 12), padded(heldout, 12)
+    found = {"pad": collapse_report(model, x, y, pad=12), "lengths": collapse_report(model, x, y, lengths=sizes)}
+    found["lists of lengths"] = collapse_report(model, x, y, lengths=tuple(part.tolist() for part in sizes))
+    found["padded lists"] = collapse_report(model, x.tolist(), y.tolist(), pad=12)
+    found["pad 3"] = collapse_report(model, padded(train, -3), padded(heldout, -3), pad=-3)
+    with pytest.warns(UserWarning, match="the id 12 stands in runs at the ends of .* left out as padding"):
+        found["found"] = collapse_report(model, x, y)
+    with pytest.warns(UserWarning, match="the id -100 stands in runs"):
+        found["labels"] = collapse_report(model, padded(train, -100), padded(heldout, -100))
+    for name, report in found.items():
+        assert (name, report.padding) == (name, 500 * 16 - sum(map(len, train + heldout)))
+        assert dataclasses.replace(report, padding=0) == want, name
+    wide = collapse_report(model, padded(train, 12, 24), padded(heldout, 12, 30), pad=12)  # wider than the model's context
+    assert dataclasses.replace(wide, padding=0) == want
+
+
+def test_only_what_cannot_be_text_is_found_to_be_padding():
+    torch.manual_seed(0)
+    model, x, y = models.gpt2(13, 1, 16, 2, 16, 0.0), ids(20, 12, 12), ids(20, 12, 12, seed=1)
+    some, inside, once, alone = (x.clone() for _ in range(4))
+    some[:4, -3:] = inside[:, -3:] = 12
+    inside[3, 2] = once[::2, -1] = 12  # before other tokens; an end token, one in each
+    alone[5, -2:] = 12  # in a single sequence
+    eight = [torch.cat([part, torch.full((20, 8), 12)], 1) for part in (x, y)]
+    for parts, padding in (((some, y), 12), (eight, 320)):
+        with pytest.warns(UserWarning, match="left out as padding"):
+            assert collapse_report(model, *parts).padding == padding
+    for part in (inside, once, alone):
+        report = collapse_report(model, part, y)  # a warning would be an error here
+        assert (report.tokens, report.padding) == (11, 0)
+    ahead = [part.flip(1) for part in eight]
+    with pytest.raises(BadSequences, match="the id 12 stands in runs at the beginnings of 40 sequences and nowhere else"):
+        collapse_report(models.gpt2(13, 1, 16, 2, 24, 0.0), *ahead)
+    full = torch.full((20,), 12)
+    assert collapse_report(model, some, y, lengths=full) == collapse_report(model, some, y, lengths=(full, full))
+    assert collapse_report(model, some, y, lengths=full).tokens == 11
+    with pytest.raises(BadSequences, match="train has the pad id 12 before other tokens in 1 of 20 sequences"):
+        collapse_report(model, inside, y, pad=12)
+
+
+def test_what_begins_another_training_sequence_is_no_pattern_of_its_own():
+    train, heldout = [[0, 1, 2, 3], [0, 1, 2], [0, 2, 1], [0, 1, 2, 3]], [[0, 3, 1], [0, 1, 3, 3], [0, 1], [0, 2, 2]]
+    lookup = Memoriser(torch.tensor([[0, 1, 2, 3], [0, 2, 1, IGNORED]]), 4)
+    found = collapse_report(lookup, train, heldout, max_shared=0.25)
+    assert (found.d, found.repeated, found.heldout, found.shared) == (2, 2, 3, 1)
+    assert found.distance == pytest.approx(0, abs=1e-12) and found.floor == pytest.approx(math.log(2) / 2.5)
+    assert found.mass == pytest.approx(1)
+
+
+def test_a_begin_token_that_is_there_already_is_refused():
+    _, train, heldout, lookup = case(20, 16, 5, 0)
+    begun = [torch.cat([torch.zeros(len(part), 1, dtype=torch.int64), part], 1) for part in (train, heldout)]
+    assert collapse_report(lookup, *begun).index == pytest.approx(collapse_report(lookup, train, heldout, begin=0).index)
+    with pytest.raises(BadSequences, match="every sequence begins with 0 already; expected begin=None"):
+        collapse_report(lookup, *begun, begin=0)
+    begun[1][0, 0] = 1  # not all do: it is a token like others
+    assert collapse_report(lookup, *begun, begin=0).tokens == 17
+
+
 def own_report(model, x, y, **options):
     return collapse_report(model, x, y, begin=0, damaged=50, **options)
 
@@ -270,6 +373,86 @@ def test_models_that_look_ahead_are_refused():
 X, Y = ids(9, 12, 11), ids(9, 12, 11, seed=1)
 
 
+LOW = (0.0, -100.0, -1e4, -65504.0, -1e9, torch.finfo(torch.float32).min, -math.inf)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("low", LOW)
+def test_masked_ids_and_offsets_neither_hide_nor_feign_a_look_ahead(low, dtype):
+    torch.manual_seed(0)
+    sound = models.VanillaTransformer(16, 2, 32, 4, 32, 0.0).eval()
+    offset = 1e4 if dtype == torch.float32 else 8.0  # after 1e4 half precision has nothing left of them
+
+    def masked(logits):
+        low_ids = (logits[..., 11:] + low).clamp(min=torch.finfo(dtype).min)
+        return torch.cat([logits[..., :11] + offset, low_ids + offset], -1).to(dtype)
+
+    report = collapse_report(lambda inputs: masked(sound(inputs)), X, Y, damaged=9)
+    if low:
+        assert report.loss["corrupted"] < 20, "only ids that the model gives out are substituted"
+    with pytest.raises(reader.NotCausal, match=r"\d+ of \d+ outputs depend on later tokens"):
+        collapse_report(lambda inputs: masked(sound(inputs) + 0.1 * sound(inputs.roll(-1, 1))), X, Y)
+
+
+class Own(torch.nn.Module):
+    """A model of somebody else, causal."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.tok, self.rnn = torch.nn.Embedding(11, 8), torch.nn.GRU(8, 8, batch_first=True)
+        self.out = torch.nn.Linear(8, 11)
+
+    def forward(self, inputs):
+        return self.out(self.rnn(self.tok(inputs))[0])
+
+
+def test_a_module_is_not_ours_for_the_name_of_an_attribute():
+    want = collapse_report(Own(), X, Y)
+    strange = {"hidden": 8, "head": None, "positions": torch.nn.Embedding(4, 8), "rotation": 3, "get_input_embeddings": 5}
+    strange |= {"embedding": torch.nn.Sequential(), "network": torch.nn.Linear(2, 2), "config": {"n_ctx": 2}}
+    for name, value in strange.items():
+        model = Own()
+        setattr(model, name, value)
+        assert collapse_report(model, X, Y) == want, name
+    model.config = type("Config", (), {"max_position_embeddings": 4})()
+    model.get_input_embeddings = lambda: model.tok
+    found = collapse_report(model, X, Y)
+    assert found.noise.energy[0] == want.loss["train"] != found.noise.energy[-1]
+    assert dataclasses.replace(found, noise=None) == want
+
+
+OWN = Own().eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda x: (OWN(x), None), r"ids \(1, 1\) are answered by tuple; expected a floating-point tensor \(b, t, V\)"),
+        (lambda x: [OWN(x)], "are answered by list"),
+        (lambda x: {"logits": OWN(x)}, "are answered by dict"),
+        (lambda x: None, "are answered by NoneType"),
+        (lambda x: OWN(x).numpy(), "are answered by ndarray"),
+        (lambda x: OWN(x).long(), r"are answered by torch\.int64"),
+        (lambda x: OWN(x)[:, -1:], r"ids \(4, 11\) give logits \(4, 1, 11\); expected \(4, 11, 11\)"),
+        (lambda x: OWN(x).transpose(0, 1), r"ids \(4, 11\) give logits \(11, 4, 11\)"),
+        (lambda x: OWN(x)[:1], r"ids \(4, 11\) give logits \(1, 11, 11\)"),
+        (lambda x: OWN(x)[..., : 10 + (x.shape[1] == 1)], r"give logits \(4, 11, 10\); expected \(4, 11, 11\)"),
+        (lambda x: OWN(x).softmax(-1), "numbers >= 0 that sum to 1; expected logits or log-probabilities"),
+        (lambda x: OWN.tok.weight[x + 99], r"the model fails on ids \(1, 1\) with IndexError: .*; expected logits"),
+        (lambda x: OWN(x).where(torch.arange(x.shape[1])[:, None] < 9, math.nan), "for 9 of 9 sequences hold nan"),
+        (lambda x: OWN(x) - math.inf, "for 9 of 9 sequences hold nan"),
+        (None, r"model is of type NoneType; expected a callable ids \(b, t\) -> logits"),
+        ("gpt2", r"model is 'gpt2'; expected a model: reader\.load_pretrained\('gpt2'\) reads one"),
+        (Path("gpt2"), r"reader\.load_pretrained\('gpt2'\) reads one"),
+    ],
+)
+def test_what_is_no_law_of_every_next_token_is_said_in_a_sentence(model, message):
+    with pytest.raises(reader.BadModel, match=message) as error:
+        collapse_report(model, X, Y)
+    assert not isinstance(error.value, reader.NotCausal)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -285,6 +468,24 @@ X, Y = ids(9, 12, 11), ids(9, 12, 11, seed=1)
         ({"train": X + 1}, BadSequences, "train has ids from 1 to 11; expected 0 to 10, the vocabulary"),
         ({"heldout": Y - 1}, BadSequences, "heldout has ids from -1 to 9"),
         ({"begin": 11}, BadSequences, "begin has ids from 11 to 11; expected 0 to 10"),
+        ({"begin": "<s>"}, BadSequences, "begin is '<s>'; expected a token id"),
+        ({"train": X[:, :0], "heldout": Y[:, :0]}, BadSequences, "train has sequences of 0 tokens; expected at least 2"),
+        ({"pad": 1.0}, BadSequences, r"pad is 1\.0; expected a token id"),
+        ({"pad": 1}, BadSequences, "train has the pad id 1 before other tokens in . of 9 sequences"),
+        ({"lengths": ([12] * 9, [1] * 9)}, BadSequences, "heldout has sequences of 1 tokens; expected at least 2"),
+        ({"lengths": ([12] * 9, [13] * 9)}, BadSequences, "heldout are 9 numbers from 13 to 13; expected 9 up to 12"),
+        ({"lengths": ([12] * 9, [12] * 8)}, BadSequences, "lengths of heldout are 8 numbers"),
+        ({"lengths": 12}, BadSequences, "lengths are int; expected a pair"),
+        ({"lengths": ([12] * 9, [12.0] * 9)}, BadSequences, "lengths of heldout"),
+        ({"lengths": ([12] * 9,) * 2, "pad": 1}, BadSequences, "lengths are given beside pad or lists"),
+        ({"train": [[1, 2]], "heldout": [[1, 2.5]]}, BadSequences, "heldout has a sequence that is torch.float32"),
+        ({"train": [[1, 2], "ab"], "heldout": [[1, 3]]}, BadSequences, "train has a sequence that is str; expected"),
+        ({"train": [[1, 2], [3]], "heldout": [[1, 3]]}, BadSequences, "train has sequences of 1 tokens; expected at"),
+        ({"train": [[1, 2], [3, 4, 5]], "heldout": [[1, 3, 4, 5]]}, BadSequences, "of 2 to 3 tokens and heldout of 4"),
+        ({"train": [[1, 2]], "heldout": []}, EmptyHeldOut, "heldout has 0 sequences"),
+        ({"train": [[1, 2]], "heldout": [[1, 11]]}, BadSequences, "heldout has ids from 1 to 11; expected 0 to 10"),
+        ({"max_shared": math.nan}, ValueError, "max_shared is nan; expected 0 <= max_shared <= 1"),
+        ({"damaged": math.nan}, ValueError, "damaged is nan; expected a whole number"),
         ({"damaged": 0}, ValueError, "damaged is 0; expected at least 1"),
         ({"model": models.VanillaTransformer(11, 1, 8, 1, 8, 0.0, max_length=10)}, reader.TooLong, "is shown 11 tokens"),
         ({"model": lambda x: torch.zeros(len(x), 11)}, reader.BadModel, r"give logits \(1, 11\); expected \(1, 1, V\)"),
@@ -297,6 +498,29 @@ def test_bad_input_is_named(change, error, message):
     collapse_report(**arguments)  # 11 of 12 tokens are shown: it fits
     with pytest.raises(error, match=message):
         collapse_report(**(arguments | change))
+
+
+def test_the_context_is_read_where_it_stands():
+    """Under each architecture's own word, in a nested configuration, and -1 is none."""
+    import transformers
+
+    configs = [
+        (transformers.MptConfig(max_seq_len=8), 8),
+        (transformers.BloomConfig(seq_length=9), 9),
+        (transformers.GPT2Config(n_positions=10, n_ctx=4), 10),
+        (transformers.RwkvConfig(context_length=11), 11),
+        (transformers.LlamaConfig(max_position_embeddings=12), 12),
+        (transformers.Gemma3Config(text_config={"max_position_embeddings": 13}), 13),
+        (transformers.XLNetConfig(), None),
+        (transformers.MambaConfig(), None),
+    ]
+    for config, context in configs:
+        assert reader._context(type("Model", (), {"config": config})()) == context, config.model_type
+    torch.manual_seed(0)
+    short = models.gpt2(11, 1, 8, 1, 16, 0.0)
+    short.network.wpe = torch.nn.Embedding(4, 8)  # fewer than its configuration says
+    with pytest.raises(reader.BadModel, match=r"the model fails on ids \(4, 11\) with IndexError: .*; expected logits"):
+        collapse_report(short, X, Y)
 
 
 def test_speed_of_a_million_parameters():
@@ -332,6 +556,121 @@ def test_pretrained_models_come_from_safetensors_alone(tmp_path, monkeypatch):
         with pytest.raises(reader.BadModel, match=r"no model can be read from '.*' \(.*\); expected a folder or a hub id"):
             reader.load_pretrained(where)
     assert time.perf_counter() - begun < 5
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a tiny GPT-2 of two layers as transformers saves it, and its weights."""
+    from safetensors.torch import load_file
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    shape = {"n_layer": 2, "n_embd": 8, "n_head": 1, "vocab_size": 11, "n_positions": 12}
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(bos_token_id=0, eos_token_id=0, **shape)).save_pretrained(folder)
+    return folder, load_file(folder / "model.safetensors")
+
+
+def changed(saved, where, weights=None, config=None, files=None):
+    """A copy of the folder with other weights, words of its configuration, or files."""
+    from safetensors.torch import save_file
+
+    folder, found = saved
+    shutil.copytree(folder, where)
+    if weights:
+        save_file(weights(dict(found)), where / "model.safetensors", metadata={"format": "pt"})
+    if config:
+        told = json.loads((folder / "config.json").read_text(encoding="utf8"))
+        (where / "config.json").write_text(json.dumps(told | config), encoding="utf8")
+    for name, data in (files or {}).items():
+        (where / name).write_bytes(data)
+    return where
+
+
+def renamed(before, after=""):
+    return lambda weights: {after + key.removeprefix(before): value for key, value in weights.items()}
+
+
+def without(part):
+    return lambda weights: {key: value for key, value in weights.items() if part not in key}
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
+ADDED = {"content": "<p>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+
+
+def tokenizer(words, added=()):
+    model = {"type": "WordLevel", "vocab": {str(i): i for i in range(words)}, "unk_token": "0"}
+    return json.dumps({"version": "1.0", "model": model, "added_tokens": [ADDED | {"id": i} for i in added]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": renamed("", "_orig_mod.")}, r"the files lack: .*; 26 weights the model lacks: _orig_mod\.transformer"),
+        ({"weights": renamed("", "module.")}, r"the model lacks: module\.transformer"),
+        ({"weights": without(".h.1.")}, r"12 weights the files lack: transformer\.h\.1\..* and 8 more"),
+        ({"weights": without("ln_f.bias")}, r"1 weights the files lack: transformer\.ln_f\.bias"),
+        ({"weights": without("wte")}, r"the files lack: .*transformer\.wte\.weight"),
+        ({"weights": lambda w: w | {"v_head.weight": torch.ones(1, 8)}}, r"1 weights the model lacks: v_head\.weight"),
+        ({"weights": lambda w: {k: v.to(torch.int8) for k, v in w.items()}}, "are no floating-point numbers"),
+        ({"config": {"n_layer": 1}}, r"weights the model lacks: transformer\.h\.1"),
+        ({"config": {"tie_word_embeddings": False}}, r"1 weights the files lack: lm_head\.weight"),
+        ({"config": {"vocab_size": 12}}, r"of another shape are: transformer\.wte\.weight \(11, 8\) for \(12, 8\)"),
+        ({"config": {"n_positions": 9}}, r"transformer\.wpe\.weight \(12, 8\) for \(9, 8\)"),
+        ({"config": {"quantization_config": {"quant_method": "gptq", "bits": 4}}}, "has a quantization_config"),
+        ({"config": {"model_type": "t5"}}, "Unrecognized configuration class"),
+        ({"config": {"architectures": ["BertForMaskedLM"]}}, "it is BertForMaskedLM, which sees later tokens"),
+        ({"files": {"model.safetensors": POINTER}}, r"model\.safetensors is a Git-LFS pointer"),
+        ({"files": {"config.json": POINTER}}, r"config\.json is a Git-LFS pointer"),
+        ({"files": {"model.safetensors": b""}}, r"model\.safetensors is damaged or cut off"),
+        ({"files": {"model.safetensors": b"<!DOCTYPE html>" * 99}}, r"model\.safetensors is damaged or cut off"),
+        ({"files": {"config.json": b""}}, "not a valid JSON file"),
+        ({"files": {"tokenizer.json": tokenizer(11, [11])}}, "tokenizer has ids up to 11, its embedding 11 rows"),
+        ({"files": {"vocab.json": b'{"a": 11}'}}, "tokenizer has ids up to 11"),
+        ({"files": {"added_tokens.json": b'{"<pad>": 11}'}}, "tokenizer has ids up to 11"),
+    ],
+)
+def test_a_model_is_read_whole_or_refused(saved, tmp_path, change, message):
+    with pytest.raises(reader.BadModel, match=rf"no model can be read from .* \(.*{message}.*\); expected a folder"):
+        reader.load_pretrained(changed(saved, tmp_path / "x", **change))
+
+
+def test_what_old_or_thrifty_files_leave_out_or_add_is_no_fault(saved, tmp_path):
+    """No prefix, masks among the weights, a fitting tokenizer, half precision: the model it was; an untied head is kept."""
+    own, want = torch.randn(11, 8), reader.load_pretrained(saved[0])(X).logits
+    read = {
+        "no prefix": {"weights": renamed("transformer.")},
+        "masks": {"weights": lambda w: w | {"transformer.h.0.attn.bias": torch.ones(1, 1, 12, 12).bool()}},
+        "old": {"weights": lambda w: w | {"transformer.h.0.attn.masked_bias": torch.tensor(-1e4)}},
+        "tokenizer": {"files": {"tokenizer.json": tokenizer(9, [9, 10])}},
+        "other words": {"files": {"vocab.json": b'{"eng": {"a": 99}}'}},
+        "half": {"weights": lambda w: {k: v.bfloat16() for k, v in w.items()}},
+        "untied": {"weights": lambda w: w | {"lm_head.weight": own}},
+    }
+    for name, change in read.items():
+        model = reader.load_pretrained(changed(saved, tmp_path / name, **change))
+        assert torch.allclose(model(X).logits, want, atol=1e-2 * (name == "half")) == (name != "untied"), name
+        assert model.dtype == torch.float32 and not model.training
+    assert torch.equal(model.lm_head.weight, own)
+
+
+def test_shards_are_all_there_or_the_model_is_refused(saved, tmp_path):
+    want = reader.load_pretrained(saved[0])
+    want.save_pretrained(tmp_path, max_shard_size="2KB")
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 2 and torch.equal(reader.load_pretrained(tmp_path)(X).logits, want(X).logits)
+    shards[1].write_bytes(shards[1].read_bytes()[:-9])
+    with pytest.raises(reader.BadModel, match=rf"{shards[1].name} is damaged or cut off"):
+        reader.load_pretrained(tmp_path)
+    shards[1].unlink()
+    with pytest.raises(reader.BadModel, match=rf"{shards[1].name}.*; expected a folder or a hub id"):
+        reader.load_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    places = {tmp_path: "no config.json in it", shards[0]: "no config.json in it", "": "where is ''", 3: "where is 3"}
+    for where, message in places.items():
+        with pytest.raises(reader.BadModel, match=message):
+            reader.load_pretrained(where)
 
 
 @pytest.fixture(scope="module")
