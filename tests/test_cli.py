@@ -1,6 +1,7 @@
 """Every command, and every command line that a README prints, does what it says.   ./run_tests.sh tests/test_cli.py"""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -175,3 +176,22 @@ def test_git_sees_nothing_of_a_run(clone):
         assert names and names == {p.relative_to(clone / folder) for p in (clone / folder).rglob("*") if p.is_file()}
         for name in names:
             assert (clone / folder / name).read_bytes() == (paths.ROOT / folder / name).read_bytes(), name
+
+
+def test_the_python_of_the_readme_works(monkeypatch):
+    import torch
+
+    from memlm import models, reader
+
+    torch.manual_seed(0)
+    monkeypatch.setattr(reader, "load_pretrained", lambda where: models.VanillaTransformer(20, 1, 16, 2, 16, 0.0))
+    (code,) = re.findall(r"```python\n(.*?)```", (paths.ROOT / "README.md").read_text(encoding="utf8"), re.S)
+    train, heldout = (torch.randint(0, 20, (8, 6)) for _ in range(2))
+    names = {"train": train, "heldout": heldout}
+    exec(code, names)  # no line raises
+    state, entropy, index = (
+        eval(line, names) for line in code.splitlines() if line.startswith(("energy", "grammar", "coll"))
+    )
+    assert (state - torch.tensor([1.5, 1.5])).norm() < 0.1
+    assert entropy == pytest.approx(-3 * math.log(0.75) - math.log(0.25))
+    assert 0 <= index <= 1
