@@ -183,8 +183,8 @@ class Grammar:
     def log_prob(self, sentences):
         """log probability in nats of each sentence (a list of lists of words), summed over its derivations; (m,) float64.
 
-        -inf where the grammar does not derive it. Inside algorithm in the log domain, once per pattern of words that the
-        grammar cannot tell apart. Raises ValueError that names a word outside the vocabulary.
+        -inf where the grammar does not derive it, as with a word outside the vocabulary. Inside algorithm in the log domain,
+        once per pattern of words that the grammar cannot tell apart. Raises ValueError for a text instead of a list.
         """
         return self._inside(sentences)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from memlm.ambiguity import exact_entropy
 from memlm.grammar import Grammar
+from memlm.inside import refuse_text
 
 NOUNS = "newt orangutan peacock quail raven salamander tyrannosaurus unicorn vulture walrus xylophone yak zebra"
 LEXICON = {
@@ -164,7 +165,9 @@ class QuestionFormation:
         return self._rate(float(-share @ np.log(each / unseen.sum())), float(share @ length))
 
     def log_prob(self, lines):
-        """log probability in nats of each line of text; -inf for a line that the language does not have. (m,) float64."""
+        """log probability in nats of each line of text; -inf for a line that the language does not have. (m,) float64.
+        ValueError where there is no tab or no type token."""
+        refuse_text("lines", lines, "a list of lines")
         halves = [self.split(line) for line in lines]
         scores = self.grammar.log_prob([first for first, _ in halves])
         right = [s > -math.inf and complete(first) == second for s, (first, second) in zip(scores, halves, strict=True)]

@@ -18,6 +18,7 @@ import numpy as np
 
 from memlm.ambiguity import exact_entropy
 from memlm.grammar import Grammar
+from memlm.inside import refuse_text
 from memlm.question import LEXICON, EntropyRate, QuestionFormation
 
 
@@ -51,6 +52,7 @@ class Sentences:
 
     def log_prob(self, lines):
         """log probability in nats of each line; -inf for a line that the source lacks. (m,) float64."""
+        refuse_text("lines", lines, "a list of lines")
         scores = self.grammar.log_prob([self.split(line)[0] for line in lines])
         return np.where(["\t" in line for line in lines], -math.inf, scores)
 
@@ -87,6 +89,7 @@ class Pairs(Sentences):
 
     def log_prob(self, lines):
         """log probability in nats of each line; -inf for a sentence or an output that the source lacks. (m,) float64."""
+        refuse_text("lines", lines, "a list of lines")
         halves = [self.split(line) for line in lines]
         scores = self.grammar.log_prob([first for first, _ in halves])
         right = [s > -math.inf and self._second(first) == second for s, (first, second) in zip(scores, halves, strict=True)]
@@ -197,8 +200,12 @@ class Copies:
 
     def log_prob(self, lines):
         """log probability in nats of each line; -inf for a line that the source lacks. (m,) float64."""
+        refuse_text("lines", lines, "a list of lines")
         numbers = {f"w{k}": k for k in range(self.words)}
-        return np.array([self._log_prob([numbers.get(word, -1) for word in line.split()]) for line in lines])
+        halves = [self.split(line) for line in lines]
+        known = [[numbers.get(word, -1) for word in first] for first, _ in halves]
+        scores = np.array([self._log_prob(line) for line in known])
+        return np.where(["\t" in line for line in lines], -math.inf, scores)
 
     def _log_prob(self, line):
         if len(line) != self.length or not 0 <= line[0] < self.prototypes:

@@ -1,13 +1,16 @@
 """Grammars against closed forms, enumeration and sampling.   ./run_tests.sh tests/test_grammar.py"""
 
 import math
+import random
+import time
 from collections import Counter
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
 
-from memlm.grammar import Grammar
+from memlm.grammar import Grammar, is_terminal
 
 FINITE = """
 # a finite language with a shared end, a unit rule and a word inside a longer rule
@@ -77,13 +80,93 @@ def test_inside_sums_chains_of_unit_rules_and_repeated_alternatives():
 def test_log_prob_of_what_the_grammar_cannot_say():
     grammar = Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]")
     assert grammar.log_prob([["a"], ["b", "b"], []]).tolist() == [-math.inf] * 3
-    with pytest.raises(ValueError, match="word 'z' is not in the vocabulary of 2 words"):
-        grammar.log_prob([["a", "z"]])
+    # An unknown word takes neither the batch nor its neighbours with it.
+    found = grammar.log_prob([["a", "z"], ["b"], ["z"], ["b", "z"], ["a", "b"]])
+    assert found.tolist() == [-math.inf, math.log(0.5), -math.inf, -math.inf, math.log(0.25)]
+
+
+@pytest.mark.parametrize("sentences", ["aab", ["aab"], ("a", "b"), [["a"], "b"], [b"ab"]])
+def test_a_text_is_no_list_of_words(sentences):
+    with pytest.raises(ValueError, match=r"is the text .*; expected a list of"):
+        Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]").log_prob(sentences)
 
 
 def test_log_prob_does_not_underflow():
     grammar = Grammar.from_text("S -> 'a' S [1/1000] | 'b' [999/1000]")
     assert grammar.log_prob([["a"] * 200 + ["b"]])[0] == pytest.approx(-200 * math.log(1000) + math.log(0.999), rel=1e-12)
+
+
+def by_hand(grammar, words, symbol=None):
+    """The probability that a symbol derives words, by trying all rules and all ways to cut the words: no empty sides."""
+    if symbol and is_terminal(symbol):
+        return Fraction(words == (symbol[1:],))
+    return sum(w * cut(grammar, words, right) for w, right in grammar.rules[symbol or grammar.start])
+
+
+def cut(grammar, words, right):
+    if len(right) == 1:
+        return by_hand(grammar, words, right[0])
+    places = range(1, len(words) - len(right) + 2)
+    return sum(by_hand(grammar, words[:k], right[0]) * cut(grammar, words[k:], right[1:]) for k in places)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_inside_of_random_grammars_is_what_all_rules_and_cuts_come_to(seed):
+    random_ = random.Random(seed)
+    symbols = ["'a'", "'b'", *(f"N{i}" for i in range(4))]
+    text = ""
+    for i in range(4):
+        rights = {" ".join(random_.choices(symbols, k=random_.randint(2, 4))) for _ in range(3)}
+        text += f"N{i} -> " + " | ".join(f"{right} [1/12]" for right in sorted(rights))
+        text += f" | 'a' [{Fraction(3, 4) - Fraction(len(rights), 12)}] | 'b' [1/4]\n"
+    grammar = Grammar.from_text(text)
+    sentences = [list(words) for n in range(1, 6) for words in product("ab", repeat=n)]
+    expected = [float(by_hand(grammar, tuple(words))) for words in sentences]
+    assert np.exp(grammar.log_prob(sentences)) == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+EMPTY = {  # with probabilities of the empty sentence, a, aa by hand
+    "right end": ({"S": [(1, 2, "'a S"), (1, 2, "")]}, [1 / 2, 1 / 4, 1 / 8]),
+    "two that may be empty": ({"S": [(1, 1, "A A")], "A": [(1, 3, "'a"), (2, 3, "")]}, [4 / 9, 4 / 9, 1 / 9]),
+    "a longer side": ({"S": [(1, 1, "A A A")], "A": [(1, 2, "'a"), (1, 2, "")]}, [1 / 8, 3 / 8, 3 / 8]),
+    # p = 1/4 p^2 + 1/2 has the least root 2 - sqrt 2; then a solves x = 2/4 p x + 1/4, and aa y = 2/4 p y + 1/4 x^2
+    "recursive": (
+        {"S": [(1, 4, "S S"), (1, 2, ""), (1, 4, "'a")]},
+        [2 - 2**0.5, (x := 1 / 4 / (2**0.5 / 2)), x * x / 4 / (2**0.5 / 2)],
+    ),
+    "only empty": ({"S": [(1, 1, "A")], "A": [(1, 1, "")]}, [1, 0, 0]),
+}
+
+
+@pytest.mark.parametrize(("rules", "expected"), EMPTY.values(), ids=EMPTY)
+def test_inside_with_empty_right_sides(rules, expected):
+    rules = {s: [(Fraction(n, d), tuple(right.split())) for n, d, right in rights] for s, rights in rules.items()}
+    found = np.exp(Grammar("S", rules).log_prob([[], ["a"], ["a", "a"]]))
+    assert found == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+def test_inside_of_chains_loops_and_unreachable_rules():
+    chain = "\n".join(f"Q{i} -> Q{i + 1} [1/2] | 'b' [1/2]" for i in range(3000)) + "\nQ3000 -> 'c' [1]"
+    found = Grammar.from_text(chain).log_prob([["b"], ["c"], ["b", "c"]])
+    assert found[:2] == pytest.approx([0, -3000 * math.log(2)], rel=1e-12, abs=1e-12) and found[2] == -math.inf
+    loops = "S -> A [1/2] | B 'x' [1/2]\nA -> B [1/3] | A [1/3] | 'a' [1/3]\nB -> A [1/2] | 'b' [1/2]\nU -> U [1]"
+    # A = (A/2 + 'b'/2)/3 + A/3 + 'a'/3, so A = 2/3 'a' + 1/3 'b', and B = A/2 + 'b'/2 = 1/3 'a' + 2/3 'b'
+    found = Grammar.from_text(loops).log_prob([["a"], ["b"], ["a", "x"], ["b", "x"]])
+    assert np.exp(found) == pytest.approx([1 / 3, 1 / 6, 1 / 6, 1 / 3], rel=1e-12)
+
+
+def test_a_sentence_of_400_words_takes_seconds():
+    grammar = Grammar.from_text("S -> S S [1/3] | 'a' [2/3]")
+    begun = time.perf_counter()
+    (found,) = grammar.log_prob([["a"] * 400])
+    assert time.perf_counter() - begun < 10  # 0.1 s on two quiet cores, where it took minutes
+    log_catalan = math.lgamma(799) - 2 * math.lgamma(400) - math.log(400)
+    assert found == pytest.approx(log_catalan + 399 * math.log(1 / 3) + 400 * math.log(2 / 3), rel=1e-11)
+
+
+def test_a_sentence_that_takes_too_much_memory_is_refused():
+    with pytest.raises(ValueError, match="a sentence has 20000 words and the grammar 2 symbols; expected at most"):
+        Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]").log_prob([["a"] * 19_999 + ["b"]])
 
 
 def test_samples_have_the_probabilities_of_the_grammar_and_depend_on_the_seed_alone():
