@@ -7,6 +7,7 @@ A comparison of balls that is False proves nothing: write both ``a < b`` and ``a
 
 from fractions import Fraction
 from itertools import pairwise
+from operator import index
 
 BITS = 160  # working precision: 30 bits go to lgamma of 1e8, the rest is some 39 digits
 
@@ -18,18 +19,22 @@ def checked_power(power):
     return power
 
 
-def _exact(value):
-    from flint import arb, fmpq
+def exact_ball(name, value):
+    """A ball as it is; a whole number, Fraction, float or Decimal as the ball of exactly that number; else a ValueError."""
+    from flint import arb, fmpq, fmpz
 
-    return arb(fmpq(value.numerator, value.denominator)) if isinstance(value, int | Fraction) else arb(float(value))
+    if isinstance(value, arb | fmpq | fmpz):
+        return arb(value)
+    try:  # as_integer_ratio is exact, where float() would round a number that has more digits
+        value = value if hasattr(value, "as_integer_ratio") else index(value)
+        return arb(fmpq(*map(int, value.as_integer_ratio())))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {value!r}; expected a finite exact number (int, Fraction, float) or a ball") from None
 
 
 def _ball(name, value, least=0):
     # refused unless it is certainly finite, and > 0 (least = 0) or >= least
-    from flint import arb
-
-    if not isinstance(value, arb):
-        value = _exact(value)
+    value = exact_ball(name, value)
     if not value.is_finite() or not (value >= least and value > 0):
         raise ValueError(f"{name} is {value.str(15)}; expected a finite number {f'>= {least}' if least else '> 0'}")
     return value
@@ -142,6 +147,13 @@ def certified_unit_mass_radius(n, d=1, power=2):
         return around.exp()
 
 
+def _fraction(name, value):
+    try:
+        return Fraction(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {value!r}; expected a finite exact number (int, Fraction)") from None
+
+
 def certified_line_mass(patterns, radii):
     """int_Omega exp(-g) as a ball for n = 1, g the nearest squared distance, Omega the union of |x - rho_i| <= r_i. [E13]
 
@@ -152,7 +164,7 @@ def certified_line_mass(patterns, radii):
 
     if len(patterns) != len(radii) or not patterns:
         raise ValueError(f"{len(patterns)} patterns and {len(radii)} radii; expected equally many, at least 1")
-    patterns, radii = [Fraction(p) for p in patterns], [Fraction(r) for r in radii]
+    patterns, radii = ([_fraction(name, v) for v in values] for name, values in (("pattern", patterns), ("radius", radii)))
     if min(radii) <= 0:
         raise ValueError(f"radius is {min(radii)}; expected > 0")
     ordered = sorted(patterns)
@@ -164,5 +176,5 @@ def certified_line_mass(patterns, radii):
             middle = (low + high) / 2
             if any(abs(middle - p) < r for p, r in zip(patterns, radii, strict=True)):
                 nearest = min(patterns, key=lambda p, middle=middle: abs(middle - p))
-                total += _exact(high - nearest).erf() - _exact(low - nearest).erf()
+                total += exact_ball("end", high - nearest).erf() - exact_ball("end", low - nearest).erf()
         return total * arb.pi().sqrt() / 2
