@@ -100,7 +100,7 @@ def _fractions(name, numbers):
 
 
 def rational_point(x, patterns):
-    """x (n,) and patterns (d, n) of whole numbers, Fractions or floats as lists of Fractions: exactly the numbers they are."""
+    """x (n,) and patterns (d, n) of whole numbers, Fractions or floats as lists of Fractions, exactly those numbers."""
     x, patterns = _fractions("x", x), _fractions("patterns", patterns)
     lists = isinstance(x, list) and isinstance(patterns, list) and all(isinstance(rho, list) for rho in patterns)
     if not lists or not x or not patterns or any(len(rho) != len(x) for rho in patterns):
