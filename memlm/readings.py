@@ -83,11 +83,12 @@ def repaired(n, r, d=1):
     Poisson's law with mean 1/Z, of int_Omega exp(-k g): positive terms, falling in k, and no sharp peak to be missed.
     """
     log_z = _log_z(n, r, d)
-    inverse, n, r = _inverse(log_z, MOST, n, r, d), float(n), float(r)
+    log_volume = ball.log_volume(n, r)
+    inverse, n, r = _inverse(log_z, MOST, n, r, d), float(n), min(float(r), 1e100)  # see ``literal``
     k = np.arange(1, math.ceil(inverse + 40 * math.sqrt(inverse) + 60))  # beyond it Poisson's law leaves less than 1e-30
     law = -k * log_z - gammaln(k + 1) - inverse
     masses = ball.log_mass(n, r * np.sqrt(k)) - n / 2 * np.log(k)
-    terms = np.append(law + masses, ball.log_volume(n, r) - inverse)
+    terms = np.append(law + masses, log_volume - inverse)
     return float(ball._log_count(d) + logsumexp(terms))
 
 
