@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from memlm.energy import log_sum_exp
+from memlm.energy import _positive, log_sum_exp, whole
 from memlm.layered import (
     bookkeeping,
     layer_energies,
@@ -68,7 +68,7 @@ def attention_margin(x, groups, beta=1.0):
 def squared_steps(x, patterns, depth):
     """|x^(t) - x^(t-1)|^2 of ``depth`` mean-shift steps, t = 1..depth. (..., n) -> (..., depth)."""
     path = [x]
-    for _ in range(depth):
+    for _ in range(whole("depth", depth)):
         path.append(shift(path[-1], patterns))
     return torch.stack(path).diff(dim=0).square().sum(-1).movedim(0, -1)
 
@@ -157,9 +157,11 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
 
     Half of the first draws have coordinates rounded to halves, so that ties, duplicates and states on a pattern occur. Half
     of the tries go into the hundred worst stacks of each shape, which are perturbed by ever smaller noise in x and patterns.
+    ValueError where the margin is nan, or not one number for each stack.
     """
-    if tries < 1:
-        raise ValueError(f"tries is {tries}; expected a whole number >= 1")
+    tries, shapes = whole("tries", tries), list(shapes)
+    if not shapes:
+        raise ValueError("shapes holds 0 entries; expected at least one (n, layers, patterns a layer, spread)")
     generator = torch.Generator().manual_seed(seed)
     worst, done = None, 0
     for n, layers, per_layer, spread in shapes:
@@ -167,13 +169,13 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
         x, groups = random_stack(count, layers, per_layer, n, spread, generator)
         drawn = torch.cat([x.unsqueeze(-2), *groups], -2)
         drawn[::2] = (2 * drawn[::2]).round() / 2
-        values = margin(*_split(drawn, per_layer))
+        values = _computed(margin, drawn, per_layer)
         order = values.argsort()[:100]
         best, kept = values[order], drawn[order]
         rounds = -(-count // len(kept))
         for k in range(rounds):
             tried = kept + spread * 0.8**k * torch.randn(kept.shape, dtype=torch.float64, generator=generator)
-            values = margin(*_split(tried, per_layer))
+            values = _computed(margin, tried, per_layer)
             better = values < best
             best, kept = torch.where(better, values, best), torch.where(better[:, None, None], tried, kept)
         done += count + rounds * len(kept)
@@ -182,6 +184,21 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
             x, groups = _split(kept[i], per_layer)
             worst = Found(best[i].item(), 0, x, groups)
     return worst._replace(tries=done)
+
+
+def _computed(margin, stacks, per_layer):
+    """The margin of each stack. A nan is an error: every comparison would drop it, and acquit."""
+    x, groups = _split(stacks, per_layer)
+    values = torch.as_tensor(margin(x, groups), dtype=torch.float64)
+    if values.shape != x.shape[:-1]:
+        raise ValueError(
+            f"margin has shape {tuple(values.shape)}; expected {tuple(x.shape[:-1])}, one number for each stack"
+        )
+    if values.isnan().any():
+        bad = values.isnan().nonzero()[0, 0]
+        where = f"x = {x[bad].tolist()}, groups = {[group[bad].tolist() for group in groups]}"
+        raise ValueError(f"margin is nan at {where}; expected a number")
+    return values
 
 
 def _split(stack, per_layer):
@@ -211,9 +228,11 @@ def storage_trials(seed, radii=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0), random_set
 
 
 def least_separation(r, d):
-    """The least distance of d patterns that meets the margin condition of S44 for balls of radius r, to 1e-12."""
+    """The least distance of d >= 2 patterns that meets the margin condition of S44 for balls of radius r > 0, to 1e-12."""
+    r, d = _positive("r", r), whole("d", d, 2)
     low = (r + math.sqrt(r * r + 4)) / 2
-    high = low + 2 * r + 10 + math.log(d)  # beyond the first half of the condition the second decreases in s
+    # beyond the first half of the condition the second decreases in s
+    high = low + 2 * r + 10 + math.log(d) + max(0.0, -math.log(r))
     while high - low > 1e-12 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if storage_margin(middle, r, d) > 0 else (middle, high)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from memlm.energy import _numbers, whole
 from memlm.energy import log_sum_exp as lse
 
 
@@ -45,6 +46,7 @@ def lipschitz(x, y, constant=1.0):
 
 def curvature(x, y, bound=0.5):
     """The lesser slack of 0 <= v'Hv <= bound |v|^2, H the Hessian of LSE at x and v = x - y over its largest entry. [S10]"""
+    x, y = _numbers("x", x), _numbers("y", y)
     p, v = x.softmax(-1), x - y
     v = v / v.abs().amax(-1, keepdim=True).clamp_min(1e-300)
     form = _dot(p, v**2) - _dot(p, v) ** 2
@@ -164,22 +166,34 @@ def hostile(count, n, scale, generator):
     return x, torch.where(kind == 5, x * (torch.arange(n) == 0), y)
 
 
+def _computed(slack, x, y):
+    """slack(x, y), one number for each pair. A nan is an error: a comparison would drop it, and acquit."""
+    value = torch.as_tensor(slack(x, y), dtype=torch.float64)
+    if value.shape != x.shape[:-1]:
+        raise ValueError(f"slack has shape {tuple(value.shape)}; expected {tuple(x.shape[:-1])}, one number for each pair")
+    if value.isnan().any():
+        bad = value.isnan().nonzero()[0, 0]
+        raise ValueError(f"slack is nan at x = {x[bad].tolist()}, y = {y[bad].tolist()}; expected a number")
+    return value
+
+
 def attack(slack, tries, seed=0):
     """Search for pairs of vectors with slack(x, y) < 0: Found. n from 1 to 50, entries from 1e-3 to 1e4.
 
     Each of ten generations keeps the twentieth of least slack and tries copies of it, moved in half of their entries.
+    ValueError where the slack is nan, or not one number for each pair.
     """
-    if tries < 4000:
+    if not tries >= 4000:
         raise ValueError(f"tries is {tries}; expected at least 4000")
     generator = torch.Generator().manual_seed(seed)
-    count, best = -(-tries // 4000) * 20, Found(math.inf, None, None, 0)
+    count, best = -(-whole("tries", tries) // 4000) * 20, None
     for n in (1, 2, 3, 8, 50):
         for scale in (1e-3, 1.0, 30.0, 1e4):
             x, y = hostile(count, n, scale, generator)
             for generation in range(10):
-                value = slack(x, y) + rounding(x, y)
+                value = _computed(slack, x, y) + rounding(x, y)
                 i = value.argmin()
-                if value[i] < best.slack:
+                if best is None or value[i] < best.slack:
                     best = Found(value[i].item(), x[i], y[i], 0)
                 keep = value.topk(count // 20, largest=False).indices.repeat(20)
                 noise = torch.randn(2, count, n, generator=generator, dtype=torch.float64)
