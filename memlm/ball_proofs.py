@@ -15,7 +15,9 @@ from memlm.certified import (
     certified_log_volume,
     certified_series,
     certified_unit_mass_radius,
+    exact_ball,
 )
+from memlm.symbolic import exact
 
 n, r = sp.symbols("n r", positive=True)
 
@@ -39,6 +41,8 @@ def positive_for_all_r(f, depth=4):
     f is positive if its expanded terms are; or if f(0) >= 0 and f' > 0. Positive factors are dropped, and one exponential
     may be divided out before each derivative (both keep signs).
     """
+    if sp.sympify(f).has(sp.Float):
+        return None  # rounded numbers prove nothing
     f = _without_positive_factors(f)
     if _positive_at_sight(f):
         return True
@@ -55,6 +59,8 @@ def decide(f):
     """Is f(n, r) > 0 for all r > 0? True if proved, (n, r) of a violation evaluated to 30 digits, None if undecided."""
     if positive_for_all_r(f):
         return True
+    if sp.sympify(f).has(sp.Float):
+        return None
     for point in ((p, q) for p in (1, 2, 3, 22, 40) for q in map(sp.Rational, ("1/10", "1/2", "1", "3/2", "3", "8"))):
         if sp.N(f.subs(dict(zip((n, r), point, strict=True))), 30) < -1e-20:
             return point
@@ -67,7 +73,7 @@ def integrand(formula):
     By the fundamental theorem it is formula'(r) / (2 pi^{n/2} r^{n-1}/Gamma(n/2)), provided that formula(0) = 0; None
     if that fails. exp(-r) for the printed formula, exp(-r^2) for the correct one.
     """
-    if sp.simplify(formula.subs(r, 0)) != 0:
+    if sp.simplify(exact(formula).subs(r, 0)) != 0:
         return None
     sphere = 2 * sp.pi ** (n / 2) * r ** (n - 1) / sp.gamma(n / 2)
     return sp.simplify(sp.powsimp(sp.expand_power_base(sp.diff(formula, r) / sphere), force=True))
@@ -75,7 +81,7 @@ def integrand(formula):
 
 def series_step(expression):
     """Is ``expression``, which may hold gamma(n + 1, r), equal to gamma(n, r)? By the derivative and the value at 0. [L5]"""
-    difference = sp.simplify(sp.expand(sp.diff(expression - sp.lowergamma(n, r), r)))
+    difference = sp.simplify(sp.expand(sp.diff(exact(expression) - sp.lowergamma(n, r), r)))
     return difference == 0 and sp.simplify(expression.subs(r, 0)) == 0
 
 
@@ -85,7 +91,7 @@ def lower_half_margin(n, power=2, exponent=1):
     By the series it is log S - r_0^power + r_0^exponent. n > 0: int, float or a ball, for every real n in it.
     """
     with ctx.workprec(BITS):
-        r_0 = (arb(n) / (2 * arb.pi() * arb(1).exp())).sqrt()
+        r_0 = (exact_ball("n", n) / (2 * arb.pi() * arb(1).exp())).sqrt()
         return certified_series(n / arb(power), r_0**power).log() - r_0**power + r_0**exponent
 
 

@@ -168,8 +168,8 @@ def random_stack(count, layers, per_layer, n, spread, generator):
 
     Patterns and starts are normal with mean 0 and covariance spread^2 I.
     """
-    if not min(count, layers, per_layer, n) >= 1:
-        raise ValueError(f"sizes are {(count, layers, per_layer, n)}; expected count, layers, per_layer and n >= 1")
+    if not all(isinstance(size, int) and size >= 1 for size in (count, layers, per_layer, n)):
+        raise ValueError(f"sizes are {(count, layers, per_layer, n)}; expected whole numbers >= 1")
     drawn = torch.randn(count, layers * per_layer + 1, n, dtype=torch.float64, generator=generator)
     drawn = _positive("spread", spread) * drawn
     return drawn[:, 0], list(drawn[:, 1:].split(per_layer, -2))
