@@ -148,7 +148,7 @@ def certified_unit_mass_radius(n, d=1, power=2):
     from flint import arb
 
     with _bits():
-        n, d = _ball("n", n, 1), _ball("d", d, 1)
+        n, d, power = _ball("n", n, 1), _ball("d", d, 1), checked_power(power)
         if not n < 1e13:
             raise ValueError(f"n is {n.str(15)}; expected n below 1e13, where {BITS} bits make the radius certain")
         around = certified_unit_volume_radius(n, d).log().mid()  # below the root, for mass < volume

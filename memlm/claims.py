@@ -11,6 +11,7 @@ import statistics
 import tomllib
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from numbers import Real
 
 from memlm.paths import CACHE, LEDGER, NOTEBOOKS, RECORDS, ROOT, write_json
 
@@ -83,7 +84,7 @@ def interval(values, level=0.95):
     """
     from scipy.stats import t
 
-    if not 0 < level < 1:
+    if not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
     values = [float(v) for v in values]
     if not values:
@@ -93,7 +94,7 @@ def interval(values, level=0.95):
     mean, n = statistics.mean(values), len(values)
     if n == 1:
         return mean, math.nan
-    return mean, float(t.ppf((1 + level) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    return mean, float(t.ppf((1 + float(level)) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n)
 
 
 def _number(name, what, value, least=-math.inf):

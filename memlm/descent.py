@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import torch
 
-from memlm.energy import _positive, log_sum_exp, whole
+from memlm.energy import LARGEST, _numbers, _positive, log_sum_exp, seeded, whole
 from memlm.layered import (
+    _checked,
     bookkeeping,
     layer_energies,
     log_shares,
@@ -36,6 +37,11 @@ def relative(margin, *energies):
 
 
 def _union(groups):
+    groups = [_numbers(f"group {t}", group) for t, group in enumerate(groups)]
+    if not groups or any(
+        g.ndim < 2 or (g.shape[:-2], g.shape[-1]) != (groups[0].shape[:-2], groups[0].shape[-1]) for g in groups
+    ):
+        raise ValueError(f"groups have shapes {[tuple(g.shape) for g in groups]}; expected l >= 1 of (..., d_t, n)")
     return torch.cat(groups, -2)
 
 
@@ -52,6 +58,7 @@ def attention(x, patterns, beta):
 
     The twins in ``energy`` take one set of patterns; these take patterns (..., d, n) with leading axes.
     """
+    (x, patterns), beta = _checked(x, patterns), _positive("beta", beta)
     overlaps = (patterns @ x.unsqueeze(-1)).squeeze(-1)
     step = (torch.softmax(beta * overlaps, -1).unsqueeze(-2) @ patterns).squeeze(-2)
     return -log_sum_exp(overlaps, beta) + x.square().sum(-1) / 2, step
@@ -75,7 +82,7 @@ def squared_steps(x, patterns, depth):
 
 def depth_margin(x, groups, depth=4):
     """min_t |x^(t) - x^(t-1)|^2 <= (g(x^(0)) + log d)/depth for ``depth`` layers that share all patterns. [S42]"""
-    patterns = _union(groups)
+    patterns, depth = _union(groups), whole("depth", depth)
     g = nearest_energy(x, patterns)
     bound = (g + math.log(patterns.shape[-2])) / depth
     return relative(bound - squared_steps(x, patterns, depth).amin(-1), g)
@@ -124,8 +131,9 @@ def conditions_margin(x, groups):
 
 def surrogate_margin(x, groups):
     """E_global(y) <= E_global(x) + sum_t p_t(x) (E_t(y) - E_t(x)), here at y = each layer's step from x. [S47]"""
+    here = layer_energies(x, groups)
     y = torch.stack([nearest_step(x, group, 1.0) for group in groups])
-    here, there = layer_energies(x, groups), layer_energies(y, groups)
+    there = layer_energies(y, groups)
     bound = stack_energy(x, groups) + (log_shares(x, groups).exp() * (there - here)).sum(-1)
     total = stack_energy(y, groups)
     return relative(bound - total, here.amax(-1), there.amax(-1)).amin(0)
@@ -162,7 +170,7 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
     tries, shapes = whole("tries", tries), list(shapes)
     if not shapes:
         raise ValueError("shapes holds 0 entries; expected at least one (n, layers, patterns a layer, spread)")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     worst, done = None, 0
     for n, layers, per_layer, spread in shapes:
         count = max(2, -(-tries // (2 * len(shapes))))
@@ -213,11 +221,13 @@ def storage_trials(seed, radii=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0), random_set
     line, a square grid, random sets, and a close pair far from a crowd; each at multiples of the least s that the margin
     condition allows (among them 1 + 1e-9) and at two small s. Any condition on (s, r, d) can be held against the rows.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     line = torch.arange(12.0, dtype=torch.float64).unsqueeze(-1)
     crowd = torch.tensor([[0.0], [1.0], *([20.0 + k] for k in range(8))], dtype=torch.float64)
     sets = [line[:2], torch.eye(24, dtype=torch.float64), line, torch.cartesian_prod(line[:3, 0], line[:3, 0]), crowd]
-    sets += [torch.randn(20, 6, dtype=torch.float64, generator=generator) for _ in range(random_sets)]
+    sets += [
+        torch.randn(20, 6, dtype=torch.float64, generator=generator) for _ in range(whole("random_sets", random_sets, 0))
+    ]
     rows = []
     for patterns, r in product(sets, radii):
         unit, d = patterns / torch.pdist(patterns).min(), len(patterns)
@@ -229,7 +239,9 @@ def storage_trials(seed, radii=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0), random_set
 
 def least_separation(r, d):
     """The least distance of d >= 2 patterns that meets the margin condition of S44 for balls of radius r > 0, to 1e-12."""
-    r, d = _positive("r", r), whole("d", d, 2)
+    (r, d), most = (_positive("r", r), whole("d", d, 2)), LARGEST / 4
+    if r > most:
+        raise ValueError(f"r is {r}; expected a number of at most {most}")
     low = (r + math.sqrt(r * r + 4)) / 2
     # beyond the first half of the condition the second decreases in s
     high = low + 2 * r + 10 + math.log(d) + max(0.0, -math.log(r))

@@ -48,6 +48,10 @@ def _positive(name, value):
     return number
 
 
+def _tolerance(tol):
+    return 0.0 if isinstance(tol, int | float) and tol == 0 else _positive("tol", tol)
+
+
 def _short(value):
     # no str() of a huge whole number: Python refuses it beyond 4300 digits
     if isinstance(value, int) and value.bit_length() > 200:
@@ -65,6 +69,11 @@ def whole(name, value, least=1):
     if not fine:
         raise ValueError(f"{name} is {_short(value)}; expected a whole number >= {least}")
     return number
+
+
+def seeded(seed):
+    """A torch generator that starts from ``seed``, a whole number >= 0."""
+    return torch.Generator().manual_seed(whole("seed", seed, 0))
 
 
 def _blocks(x, patterns):
@@ -247,7 +256,7 @@ def layer_hessian(x, patterns):
 def mchn_hessian(x, patterns, beta=1.0):
     """Hessian of E_MCHN: I - beta Cov_p(rho), p = ``attention_weights``. [CV] x (..., n) -> (..., n, n)."""
     covariance = _covariance(attention_weights(x, patterns, beta), patterns)
-    return torch.eye(covariance.shape[-1], dtype=torch.float64) - beta * covariance
+    return torch.eye(covariance.shape[-1], dtype=torch.float64) - _positive("beta", beta) * covariance
 
 
 def flip_step(x, patterns, energy=hopfield_energy):
@@ -281,8 +290,7 @@ def retrieve(x, patterns, step=mean_shift_step, tol=1e-10, max_steps=10_000):
     a step leaves the finite numbers or the shape of x.
     """
     x, patterns = _checked(x, patterns)
-    if not tol >= 0:
-        raise ValueError(f"tol is {tol}; expected a number >= 0")
+    tol = _tolerance(tol)
     for _ in range(whole("max_steps", max_steps)):
         new = _numbers("the state after a step", step(x, patterns))
         if new.shape != x.shape:
@@ -305,9 +313,7 @@ def distances(points):
 
 def distinct(points, tol=1e-6):
     """The points (m, n) less those within tol >= 0 of an earlier one, in their order. (m, n) -> (k, n), k >= 1 if m >= 1."""
-    if not tol >= 0:
-        raise ValueError(f"tol is {tol}; expected a number >= 0")
-    close = distances(points) <= tol
+    close = distances(points) <= _tolerance(tol)
     return torch.as_tensor(points, dtype=torch.float64)[~close.tril(-1).any(-1)]
 
 

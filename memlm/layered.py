@@ -12,10 +12,19 @@ import torch
 from memlm.energy import LARGEST, _numbers, _positive, distances, log_sum_exp, whole
 
 
+def _broadcast(*shapes):
+    try:
+        torch.broadcast_shapes(*shapes)
+        return True
+    except RuntimeError:
+        return False
+
+
 def _checked(x, group):
     """A state and the patterns of a layer as float64 tensors: x (..., n), group (..., d, n), |coordinates| <= 1e150."""
     x, group = _numbers("x", x, LARGEST), _numbers("group", group, LARGEST)
-    if x.ndim < 1 or group.ndim < 2 or 0 in group.shape[-2:] or x.shape[-1] != group.shape[-1]:
+    fits = x.ndim >= 1 and group.ndim >= 2 and 0 not in group.shape[-2:] and x.shape[-1] == group.shape[-1]
+    if not fits or not _broadcast(x.shape[:-1], group.shape[:-2]):
         raise ValueError(
             f"x and group have shapes {tuple(x.shape)} and {tuple(group.shape)}; expected (..., n) and (..., d, n)"
         )
@@ -116,7 +125,7 @@ def printed_step(x, group, delta, directions=256):
     fixed random directions, and the midpoints of pairs of patterns drawn into the ball. Exact for one pattern and for n = 1;
     otherwise the true argmin lies at least as far from the patterns as the point returned. (..., n) -> (..., n).
     """
-    x, group = _checked(x, group)
+    (x, group), delta = _checked(x, group), _positive("delta", delta)
     n, pairs = x.shape[-1], torch.triu_indices(group.shape[-2], group.shape[-2], 1)
     random = torch.randn(
         whole("directions", directions, 0), n, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
@@ -125,7 +134,7 @@ def printed_step(x, group, delta, directions=256):
     fixed = torch.nn.functional.normalize(torch.cat([axes, -axes, random]), dim=-1)
     away = torch.nn.functional.normalize(x.unsqueeze(-2) - group, dim=-1)
     ways = torch.cat([torch.zeros_like(away[..., :1, :]), away, fixed.expand(*away.shape[:-2], *fixed.shape)], -2)
-    outer = x.unsqueeze(-2) + _positive("delta", delta) * ways
+    outer = x.unsqueeze(-2) + delta * ways
     inner = _move(x.unsqueeze(-2), (group[..., pairs[0], :] + group[..., pairs[1], :]) / 2, delta)
     candidates = torch.cat([outer, inner], -2)
     best = nearest_energy(candidates, group.unsqueeze(-3)).argmax(-1)[..., None, None]
@@ -155,7 +164,10 @@ class Bookkeeping(NamedTuple):
 
 def bookkeeping(path, groups, energy=nearest_energy):
     """Where each rise of E_global along a trajectory of ``pass_through`` comes from. [S45] path (steps + 1, ..., n)."""
-    visited = torch.arange(len(path) - 1) % len(groups)
+    path = _numbers("path", path)
+    if path.ndim < 2 or len(path) == 0:
+        raise ValueError(f"path has shape {tuple(path.shape)}; expected (steps + 1, ..., n)")
+    visited = torch.arange(len(path) - 1) % max(1, len(groups))
     steps = torch.arange(len(path) - 1)
     energies, shares = layer_energies(path, groups, energy), log_shares(path, groups, energy)
     total = -log_sum_exp(-energies)
@@ -168,7 +180,7 @@ def random_stack(count, layers, per_layer, n, spread, generator):
 
     Patterns and starts are normal with mean 0 and covariance spread^2 I.
     """
-    if not all(isinstance(size, int) and size >= 1 for size in (count, layers, per_layer, n)):
+    if not all(isinstance(size, int) and 1 <= size < 2**31 for size in (count, layers, per_layer, n)):
         raise ValueError(f"sizes are {(count, layers, per_layer, n)}; expected whole numbers >= 1")
     drawn = torch.randn(count, layers * per_layer + 1, n, dtype=torch.float64, generator=generator)
     drawn = _positive("spread", spread) * drawn
@@ -191,11 +203,10 @@ def storage_margin(s, r, d):
     """By how much the margin condition of S44 is met, > 0 if it is: the lesser of s - (r + sqrt(r^2 + 4))/2 and
     -log((d - 1) s max(1/r, 2s) exp(-s(s - 2r))). s: least distance of two patterns, r: radius of the balls, d: patterns.
 
-    Met, mean shift maps every ball into itself and contracts it: every pattern is stored. s >= 0, which may be infinite, as
-    it is for one pattern, r > 0 and d >= 1 broadcast -> (...).
+    Met, mean shift maps every ball into itself and contracts it: every pattern is stored. s >= 0, r > 0 and d >= 1
+    broadcast -> (...); infinite at d = 1.
     """
-    s = _numbers("s", torch.as_tensor(s, dtype=torch.float64).clamp(max=LARGEST))
-    r, d = _numbers("r", r, LARGEST), _numbers("d", d)
+    s, r, d = _numbers("s", s, LARGEST), _numbers("r", r, LARGEST), _numbers("d", d)
     for name, values, fine, expected in (
         ("s", s, s >= 0, "distances >= 0"),
         ("r", r, r > 0, "radii > 0"),
@@ -212,7 +223,7 @@ def stores_every_pattern(patterns, r):
 
     True is a proof. False says only that the condition is not met.
     """
-    return bool((storage_margin(_separation(patterns), r, len(patterns)) > 0).item())
+    return bool((storage_margin(_separation(patterns).clamp(max=LARGEST), r, len(patterns)) > 0).item())
 
 
 def storage_slack(patterns, r, generator, points=16):

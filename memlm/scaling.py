@@ -2,6 +2,7 @@
 
 import csv
 from itertools import product
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ def fit_exponent(x, y, level=0.95):
     """Least squares of log y on log x: the slope with Student's t interval, which is infinite for two points. x, y (m,)."""
     from scipy.stats import t
 
-    if not 0 < level < 1:
+    if not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
     u, v = _logs(x, y)
     centred = u - u.mean()
@@ -61,7 +62,7 @@ def fit_exponent(x, y, level=0.95):
     freedom = len(u) - 2
     if freedom == 0:
         return Exponent(float(slope), -np.inf, np.inf)
-    half = t.ppf((1 + level) / 2, freedom) * np.sqrt(residual @ residual / freedom / (centred @ centred))
+    half = t.ppf((1 + float(level)) / 2, freedom) * np.sqrt(residual @ residual / freedom / (centred @ centred))
     return Exponent(float(slope), float(slope - half), float(slope + half))
 
 

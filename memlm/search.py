@@ -10,7 +10,7 @@ from itertools import product
 import torch
 
 from memlm.certified import exact_ball
-from memlm.energy import _checked, whole
+from memlm.energy import _checked, seeded, whole
 from memlm.quantities import rational_point
 
 SIZES = tuple(product((1, 2, 3, 4, 5, 8, 16, 64), (1, 2, 3, 5, 8, 16, 64)))  # (d, n)
@@ -141,13 +141,13 @@ def attack(bound, tries=100_000, seed=0, sizes=SIZES):
     Reproducible from the seed. A margin that rounding may have made (see ``margin``) counts as 0, so slack < 0 means a
     violation beyond rounding and slack = 0 that the bound is met to within rounding; ``certify`` decides such a point.
     """
-    tries = whole("tries", tries)
-    if not len(sizes):
+    tries, sizes = whole("tries", tries), [(whole("d", d), whole("n", n)) for d, n in sizes]
+    if not sizes:
         raise ValueError("sizes holds 0 pairs; expected at least one (d, n)")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the tensors are small; and the answer shall not depend on the number of cores
     try:
-        return _attack(bound, tries, torch.Generator().manual_seed(seed), sizes)
+        return _attack(bound, tries, seeded(seed), sizes)
     finally:
         torch.set_num_threads(threads)
 
@@ -212,8 +212,10 @@ def certify(bound, exact_point, most=4096):
 
     if bound.exact is None:
         raise ValueError(f"{bound.name} has no exact twin; expected Bound(exact=...) with balls for lower, value and upper")
+    if len(exact_point) != 2:
+        raise ValueError(f"the point has {len(exact_point)} parts; expected two, x (n,) and patterns (d, n)")
     x, patterns = rational_point(*exact_point)
-    bits = 64
+    bits, most = 64, whole("most", most, 64)
     while bits <= most:
         with flint.ctx.workprec(bits):
             pairs = _ends(bound, x, patterns)
