@@ -9,9 +9,8 @@ from itertools import product
 
 import torch
 
-from memlm.certified import exact_ball
 from memlm.energy import _checked, seeded, whole
-from memlm.quantities import rational_point
+from memlm.quantities import ball, rational_point
 
 SIZES = tuple(product((1, 2, 3, 4, 5, 8, 16, 64), (1, 2, 3, 5, 8, 16, 64)))  # (d, n)
 BATCH, WORST, STEPS = 2048, 8, 8  # random states for each set of patterns; how many of them then descend, and how far
@@ -175,12 +174,10 @@ def _attack(bound, tries, random, sizes):
 
 
 def _certain(name, part):
-    """An end of a bound as a ball. ValueError for a float and whatever else may have been rounded."""
+    """An end of a bound, a ball or a rational number. ValueError for a float and whatever else may have been rounded."""
     import flint
 
-    if isinstance(part, int | Fraction | flint.fmpz | flint.fmpq) and not isinstance(part, bool):
-        return exact_ball(name, part)
-    if isinstance(part, flint.arb):
+    if isinstance(part, int | Fraction | flint.arb) and not isinstance(part, bool):
         return part
     raise ValueError(f"{name} is {part!r}; expected a python-flint ball, a Fraction or a whole number: the rest is rounded")
 
@@ -198,7 +195,8 @@ def _ends(bound, x, patterns):
         if end is not None:
             end = _certain(f"{bound.name}: exact {name}", end)
             pairs.append((end, value) if name == "lower" else (value, end))
-    return pairs
+    rational = [all(isinstance(part, int | Fraction) for part in pair) for pair in pairs]  # compared as what they are
+    return [pair if r else tuple(map(ball, pair)) for r, pair in zip(rational, pairs, strict=True)]
 
 
 def certify(bound, exact_point, most=4096):
