@@ -4,6 +4,7 @@ SymPy cannot decide inequalities between functions; but a function that vanishes
 positive, and after some derivatives the sign is that of a polynomial with positive coefficients.
 """
 
+from fractions import Fraction
 from itertools import pairwise
 
 import sympy as sp
@@ -95,14 +96,26 @@ def lower_half_margin(n, power=2, exponent=1):
         return certified_series(n / arb(power), r_0**power).log() - r_0**power + r_0**exponent
 
 
+def _some(cases):
+    if len(cases) == 0:
+        raise ValueError("there are 0 cases to check; expected at least 1: of none everything is true")
+    return cases
+
+
+def _certain(radius):
+    if not isinstance(radius, arb):
+        raise ValueError(f"radius is {radius!r}; expected a python-flint ball: what is rounded proves nothing")
+    return radius
+
+
 def volume_in_window(radius, dimensions):
     """Is -1/(6 n) < log V_n(radius(n)) < 0 certain for all dimensions? True for r_0 (pi n)^{1/(2n)}. [RAD, S22]
 
     radius: function of a ball n to a ball. Returns the number of dimensions, or None at the first that is not certain.
     """
     with ctx.workprec(BITS):
-        for k in dimensions:
-            value = certified_log_volume(k, radius(arb(k)))
+        for k in _some(dimensions):
+            value = certified_log_volume(k, _certain(radius(arb(k))))
             if not (value < 0 and value > -1 / (6 * arb(k))):
                 return None
     return len(dimensions)
@@ -115,8 +128,8 @@ def brackets_the_radius(radius, dimensions, power=2):
     log r_W - log r_1 < -log(1 - q)/(n (1 - q)). Returns the number of dimensions, or None at the first not certain.
     """
     with ctx.workprec(BITS):
-        for k in dimensions:
-            above = radius(arb(k))
+        for k in _some(dimensions):
+            above = _certain(radius(arb(k)))
             q = above**power / (arb(k) / power + 1)
             gap = above.log() - certified_unit_mass_radius(k, 1, power).log()
             if not (q < 1 and gap > 0 and gap < -(-q).log1p() / (k * (1 - q))):
@@ -126,12 +139,13 @@ def brackets_the_radius(radius, dimensions, power=2):
 
 def separated(patterns, radii):
     """Are the balls of rational patterns on the line disjoint?"""
-    pairs = sorted(zip(patterns, radii, strict=True))
+    pairs = sorted(zip(map(Fraction, patterns), map(Fraction, radii), strict=True))
     return all(q - p > r + s for (p, r), (q, s) in pairwise(pairs))
 
 
 def half_distance(patterns, radii):
     """Is every radius at most half the distance to the nearest other pattern? The condition of S23."""
+    patterns, radii = list(map(Fraction, patterns)), list(map(Fraction, radii))  # floats, too, as what they are
     others = [[abs(p - q) for j, q in enumerate(patterns) if j != i] for i, p in enumerate(patterns)]
     return all(2 * r <= min(o) for o, r in zip(others, radii, strict=True) if o)
 
@@ -143,7 +157,7 @@ def decides_the_sum(condition, configurations):
     where they do not overlap the sum is wrong for certain. Returns the number of configurations told apart rightly, or
     None at the first one where the condition errs.
     """
-    for patterns, radii in configurations:
+    for patterns, radii in _some(configurations):
         whole = certified_line_mass(patterns, radii)
         parts = sum(certified_line_mass([p], [s]) for p, s in zip(patterns, radii, strict=True))
         if whole.overlaps(parts) != bool(condition(patterns, radii)):

@@ -140,7 +140,8 @@ def mchn_energy(x, patterns, beta=1.0):
 
     x (..., n), patterns (d, n) the columns of M, beta > 0 the inverse temperature -> (...). Never negative, nor in floats:
     computed as -LSE(beta, -(|x - rho_i|^2 + c_i)/2) + (log d)/beta with c_i = max_j |rho_j|^2 - |rho_i|^2, which is the
-    same number and cancels nothing. Right to 1e-15 (n + d + 8) of itself, in the worst case of itself + 1/beta + max_i c_i.
+    same number. Right to 1e-15 (n + d + 8) of itself, or, where norms are large and almost equal, of the sizes that make up
+    the c_i, |rho_j - rho_i| |rho_j + rho_i| with rho_j the longest pattern.
     """
     x, patterns = _checked(x, patterns)
     return _mchn(_sq_distances(x, patterns) + _deficits(patterns), _positive("beta", beta))
@@ -207,8 +208,8 @@ def layer_weights(x, patterns):
 def attention_weights(x, patterns, beta=1.0):
     """softmax_i(beta rho_i . x), attention of the query x over the patterns. x (..., n), patterns (d, n) -> (..., d)."""
     x, patterns = _checked(x, patterns)
-    sq = _sq_distances(x, patterns) + _deficits(patterns)  # |x|^2 + M^2 - 2 rho_i . x, see ``mchn_energy``
-    return torch.softmax(_positive("beta", beta) * (sq.amin(-1, keepdim=True) - sq) / 2, -1)
+    overlaps = x @ (patterns - patterns[0]).T  # a shift of all logits changes nothing; this one keeps digits far from 0
+    return torch.softmax(_positive("beta", beta) * (overlaps - overlaps.amax(-1, keepdim=True)), -1)
 
 
 def mean_shift_step(x, patterns):

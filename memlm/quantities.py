@@ -50,7 +50,7 @@ class Floats:
     shell = cached_property(lambda self: (self.x.norm(dim=-1) - self._norms.max().sqrt()).square())
 
     def M_at(self, beta):  # energy.mchn_energy
-        return energy._mchn(self._sq + self._c, beta)
+        return energy._mchn(self._sq + self._c, energy._positive("beta", beta))
 
     def E_at(self, beta):
         return -energy.log_sum_exp(-self._sq / 2, beta)
@@ -141,6 +141,7 @@ class Balls:
         return [ball(Fraction(beta) * (min(numbers) - a)).exp() for a in numbers]
 
     def _soft_min(self, numbers, beta):
+        energy._positive("beta", beta)
         return ball(min(numbers)) - sum(self._weights(numbers, beta)).log() / ball(beta)
 
     def M_at(self, beta):

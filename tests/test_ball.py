@@ -439,3 +439,22 @@ def test_floats_prove_and_disprove_nothing():
     assert decide(1e-17 - sp.Float(1.0) * r) is None  # false at r = 1, but by a rounded coefficient
     with pytest.raises(ValueError, match="holds the float"):
         integrand(0.5 * sp.lowergamma(n, r))
+
+
+def test_proofs_about_radii_want_balls_and_at_least_one_case():
+    window, brackets = ball_proofs.volume_in_window, ball_proofs.brackets_the_radius
+    for call in (
+        lambda: window(lambda k: float(ball.stirling_radius(float(k))), [3]),
+        lambda: brackets(lambda k: float(ball.unit_mass_radius(float(k))) * 1.001, [1024]),
+    ):
+        with pytest.raises(ValueError, match="expected a python-flint ball"):
+            call()
+    for call in (
+        lambda: window(ball.certified_stirling_radius, []),
+        lambda: brackets(ball.certified_stirling_radius, []),
+        lambda: ball_proofs.decides_the_sum(ball_proofs.half_distance, []),
+    ):
+        with pytest.raises(ValueError, match="0 cases to check; expected at least 1"):
+            call()
+    touching = [0.1, 0.1 + 0.2], [0.1, 0.1]  # as floats 0.2 apart less the last digit; in float arithmetic exactly 0.2
+    assert ball_proofs.separated(*touching) == (Fraction(0.1 + 0.2) - Fraction(0.1) > 2 * Fraction(0.1))
