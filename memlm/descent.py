@@ -32,8 +32,9 @@ ROUNDING = 1e-12  # float64 has 1e-16; distances of up to 16 coordinates and sum
 
 
 def relative(margin, *energies):
-    """The margin in units of 1 + the sum of the magnitudes of the energies that went into it."""
-    return margin / (1 + sum(value.abs() for value in energies))
+    """The margin in units of 1 + the sum of the magnitudes of the energies that went into it; nan where that is infinite."""
+    unit = 1 + sum(value.abs() for value in energies)
+    return torch.where(unit.isinf(), torch.nan, margin / unit)
 
 
 def _union(groups):

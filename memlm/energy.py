@@ -14,12 +14,20 @@ LARGEST = 1e150  # coordinates up to here: their squared distances stay finite f
 SMALLEST = 2.0**-1022  # the least positive number with all its digits
 
 
+def _reals(name, value):
+    """``value`` as a float64 tensor, whatever numbers it holds; ValueError if it holds none or complex ones."""
+    try:
+        if torch.as_tensor(value).is_complex():
+            raise TypeError("complex numbers")
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{name} is no array of real numbers ({reason}); expected numbers") from None
+
+
 def _numbers(name, value, largest=math.inf):
     """``value`` as a float64 tensor of finite numbers, at most ``largest`` in size; else a ValueError that names one."""
-    try:
-        value = torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"{name} is no array of numbers ({error}); expected finite numbers") from None
+    value = _reals(name, value)
     fine = value.isfinite() & (value.abs() <= largest)
     if not fine.all():
         limit = f" of at most {largest:g} in size" if largest < math.inf else ""

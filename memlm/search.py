@@ -9,7 +9,7 @@ from itertools import product
 
 import torch
 
-from memlm.energy import _checked, seeded, whole
+from memlm.energy import _checked, _reals, seeded, whole
 from memlm.quantities import ball, rational_point
 
 SIZES = tuple(product((1, 2, 3, 4, 5, 8, 16, 64), (1, 2, 3, 5, 8, 16, 64)))  # (d, n)
@@ -26,7 +26,7 @@ def margin(bound, x, patterns):
     rounding counts. ValueError where a part is nan, or neither one number nor of the shape of the states.
     """
     x, patterns = _checked(x, patterns)
-    parts = _tensors(bound.parts(x, patterns))
+    parts = _tensors(bound, x, patterns)
     for name, part in parts.items():
         if part.shape not in (x.shape[:-1], ()):
             raise ValueError(
@@ -37,16 +37,20 @@ def margin(bound, x, patterns):
     return _margin(bound, parts, x, patterns)
 
 
-def _tensors(parts):
-    named = zip(("lower", "value", "upper"), parts, strict=True)
-    return {name: torch.as_tensor(part, dtype=torch.float64) for name, part in named if part is not None}
+def _tensors(bound, x, patterns):
+    """{"lower": tensor, ...} of the parts that the bound has. One that it has and does not compute is an error."""
+    named = dict(zip(("lower", "value", "upper"), bound.parts(x, patterns), strict=True))
+    for name, part in named.items():
+        if (part is None) != (getattr(bound, name) is None):
+            raise ValueError(f"{bound.name}: {name} gives {part}; expected numbers where the bound has {name}=, else None")
+    return {name: _reals(f"{bound.name}: {name}", part) for name, part in named.items() if part is not None}
 
 
 def _same_for_all(bound, name, part, states, patterns):
     # A part without an axis of states is a constant of the patterns, or it was summed over the states by mistake: then the
     # first state alone or the last one gives another number.
     for end in (states[:1], states[-1:]) if len(states) > 1 else ():
-        alone = torch.as_tensor(getattr(bound, name)(end, patterns), dtype=torch.float64)
+        alone = _reals(f"{bound.name}: {name}", getattr(bound, name)(end, patterns))
         if not (alone == part).all():
             raise ValueError(
                 f"{bound.name}: {name} is {part.item():g} for {len(states)} states and another number for one of them; "
@@ -122,7 +126,7 @@ def _descend(bound, x, patterns, steps):
     length = 0.5 * patterns.norm(dim=-1).max()
     for _ in range(steps):
         x, patterns = x.detach().requires_grad_(), patterns.detach().requires_grad_()
-        least, rounding = _margin(bound, _tensors(bound.parts(x, patterns)), x, patterns)
+        least, rounding = _margin(bound, _tensors(bound, x, patterns), x, patterns)
         yield x.detach(), patterns.detach(), least.detach(), rounding
         if not least.requires_grad:
             return  # a bound without derivatives is attacked at random only

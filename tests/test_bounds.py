@@ -499,6 +499,10 @@ LESS = [
     (lambda: certify(bounds.P1, ([], [[]])), "n = 0 and patterns of"),
     (lambda: attack(bounds.P1, math.nan), "tries is nan; expected a whole number >= 1"),
     (lambda: attack(bounds.P1, 10, sizes=[]), "sizes holds 0 pairs"),
+    (lambda: attack(Bound(value=lambda x, p: None, upper=lambda x, p: 0)), "bound: value gives None; expected numbers"),
+    (lambda: attack(Bound(lambda x, p: None, energy.layer_energy)), "bound: lower gives None; expected numbers"),
+    (lambda: attack(Bound(value=lambda x, p: 1j * x.sum(-1), upper=lambda x, p: 0)), "value is no array of real numbers"),
+    (lambda: attack(Bound(value=lambda x, p: "none", upper=lambda x, p: 0)), "value is no array of real numbers"),
 ]
 
 

@@ -350,6 +350,7 @@ def test_a_margin_that_is_nan_or_of_another_shape_is_an_error_that_names_the_sta
         "nan always": lambda x, g: true(x, g) * math.nan,
         "nan at some": lambda x, g: torch.where(x[..., 0] > 2, math.nan, true(x, g)),
         "0/0": lambda x, g: (true(x, g) - true(x, g)) / 0,
+        "relative to infinity": lambda x, g: descent.relative(-torch.ones(len(x)), (1000 + x[:, 0].abs()).exp()),
     }
     for wrong in planted_errors.values():
         with pytest.raises(ValueError, match=r"margin is nan at x = \[.*\], groups = \[.*\]; expected a number"):
@@ -377,7 +378,7 @@ def test_storage_slack_refuses_what_it_cannot_compute_and_keeps_its_digits_far_o
         (lambda: layered.storage_margin(math.nan, 0.5, 2), "s holds nan"),
         (lambda: layered.storage_margin(-1.0, 0.5, 2), "s is -1.0; expected distances >= 0"),
         (lambda: layered.storage_margin(3.0, 0.5, 0), "d is 0.0; expected numbers of patterns >= 1"),
-        (lambda: layered.storage_margin(3.0, 0.5, 10**400), "d is no array of numbers"),
+        (lambda: layered.storage_margin(3.0, 0.5, 10**400), "d is no array of real numbers"),
         (lambda: descent.least_separation(0.5, 1), "d is 1; expected a whole number >= 2"),
         (lambda: descent.least_separation(math.nan, 2), "r is nan; expected"),
         (lambda: nearest_energy([math.nan], ZERO), "x holds nan"),
