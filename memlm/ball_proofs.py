@@ -4,6 +4,7 @@ SymPy cannot decide inequalities between functions; but a function that vanishes
 positive, and after some derivatives the sign is that of a polynomial with positive coefficients.
 """
 
+from fractions import Fraction
 from itertools import pairwise
 
 import sympy as sp
@@ -15,7 +16,9 @@ from memlm.certified import (
     certified_log_volume,
     certified_series,
     certified_unit_mass_radius,
+    exact_ball,
 )
+from memlm.symbolic import exact
 
 n, r = sp.symbols("n r", positive=True)
 
@@ -39,6 +42,8 @@ def positive_for_all_r(f, depth=4):
     f is positive if its expanded terms are; or if f(0) >= 0 and f' > 0. Positive factors are dropped, and one exponential
     may be divided out before each derivative (both keep signs).
     """
+    if sp.sympify(f).has(sp.Float):
+        return None  # rounded numbers prove nothing
     f = _without_positive_factors(f)
     if _positive_at_sight(f):
         return True
@@ -55,6 +60,8 @@ def decide(f):
     """Is f(n, r) > 0 for all r > 0? True if proved, (n, r) of a violation evaluated to 30 digits, None if undecided."""
     if positive_for_all_r(f):
         return True
+    if sp.sympify(f).has(sp.Float):
+        return None
     for point in ((p, q) for p in (1, 2, 3, 22, 40) for q in map(sp.Rational, ("1/10", "1/2", "1", "3/2", "3", "8"))):
         if sp.N(f.subs(dict(zip((n, r), point, strict=True))), 30) < -1e-20:
             return point
@@ -67,7 +74,7 @@ def integrand(formula):
     By the fundamental theorem it is formula'(r) / (2 pi^{n/2} r^{n-1}/Gamma(n/2)), provided that formula(0) = 0; None
     if that fails. exp(-r) for the printed formula, exp(-r^2) for the correct one.
     """
-    if sp.simplify(formula.subs(r, 0)) != 0:
+    if sp.simplify(exact(formula).subs(r, 0)) != 0:
         return None
     sphere = 2 * sp.pi ** (n / 2) * r ** (n - 1) / sp.gamma(n / 2)
     return sp.simplify(sp.powsimp(sp.expand_power_base(sp.diff(formula, r) / sphere), force=True))
@@ -75,7 +82,7 @@ def integrand(formula):
 
 def series_step(expression):
     """Is ``expression``, which may hold gamma(n + 1, r), equal to gamma(n, r)? By the derivative and the value at 0. [L5]"""
-    difference = sp.simplify(sp.expand(sp.diff(expression - sp.lowergamma(n, r), r)))
+    difference = sp.simplify(sp.expand(sp.diff(exact(expression) - sp.lowergamma(n, r), r)))
     return difference == 0 and sp.simplify(expression.subs(r, 0)) == 0
 
 
@@ -85,8 +92,20 @@ def lower_half_margin(n, power=2, exponent=1):
     By the series it is log S - r_0^power + r_0^exponent. n > 0: int, float or a ball, for every real n in it.
     """
     with ctx.workprec(BITS):
-        r_0 = (arb(n) / (2 * arb.pi() * arb(1).exp())).sqrt()
+        r_0 = (exact_ball("n", n) / (2 * arb.pi() * arb(1).exp())).sqrt()
         return certified_series(n / arb(power), r_0**power).log() - r_0**power + r_0**exponent
+
+
+def _some(cases):
+    if len(cases) == 0:
+        raise ValueError("there are 0 cases to check; expected at least 1: of none everything is true")
+    return cases
+
+
+def _certain(radius):
+    if not isinstance(radius, arb):
+        raise ValueError(f"radius is {radius!r}; expected a python-flint ball: what is rounded proves nothing")
+    return radius
 
 
 def volume_in_window(radius, dimensions):
@@ -95,8 +114,8 @@ def volume_in_window(radius, dimensions):
     radius: function of a ball n to a ball. Returns the number of dimensions, or None at the first that is not certain.
     """
     with ctx.workprec(BITS):
-        for k in dimensions:
-            value = certified_log_volume(k, radius(arb(k)))
+        for k in _some(dimensions):
+            value = certified_log_volume(k, _certain(radius(arb(k))))
             if not (value < 0 and value > -1 / (6 * arb(k))):
                 return None
     return len(dimensions)
@@ -109,8 +128,8 @@ def brackets_the_radius(radius, dimensions, power=2):
     log r_W - log r_1 < -log(1 - q)/(n (1 - q)). Returns the number of dimensions, or None at the first not certain.
     """
     with ctx.workprec(BITS):
-        for k in dimensions:
-            above = radius(arb(k))
+        for k in _some(dimensions):
+            above = _certain(radius(arb(k)))
             q = above**power / (arb(k) / power + 1)
             gap = above.log() - certified_unit_mass_radius(k, 1, power).log()
             if not (q < 1 and gap > 0 and gap < -(-q).log1p() / (k * (1 - q))):
@@ -120,12 +139,13 @@ def brackets_the_radius(radius, dimensions, power=2):
 
 def separated(patterns, radii):
     """Are the balls of rational patterns on the line disjoint?"""
-    pairs = sorted(zip(patterns, radii, strict=True))
+    pairs = sorted(zip(map(Fraction, patterns), map(Fraction, radii), strict=True))
     return all(q - p > r + s for (p, r), (q, s) in pairwise(pairs))
 
 
 def half_distance(patterns, radii):
     """Is every radius at most half the distance to the nearest other pattern? The condition of S23."""
+    patterns, radii = list(map(Fraction, patterns)), list(map(Fraction, radii))  # floats, too, as what they are
     others = [[abs(p - q) for j, q in enumerate(patterns) if j != i] for i, p in enumerate(patterns)]
     return all(2 * r <= min(o) for o, r in zip(others, radii, strict=True) if o)
 
@@ -137,7 +157,7 @@ def decides_the_sum(condition, configurations):
     where they do not overlap the sum is wrong for certain. Returns the number of configurations told apart rightly, or
     None at the first one where the condition errs.
     """
-    for patterns, radii in configurations:
+    for patterns, radii in _some(configurations):
         whole = certified_line_mass(patterns, radii)
         parts = sum(certified_line_mass([p], [s]) for p, s in zip(patterns, radii, strict=True))
         if whole.overlaps(parts) != bool(condition(patterns, radii)):

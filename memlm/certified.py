@@ -5,31 +5,51 @@ is summed here from two series with rigorous remainders, because python-flint's 
 A comparison of balls that is False proves nothing: write both ``a < b`` and ``a >= b`` where either may hold.
 """
 
+import math
 from fractions import Fraction
 from itertools import pairwise
+from operator import index
 
 BITS = 160  # working precision: 30 bits go to lgamma of 1e8, the rest is some 39 digits
 
 
 def checked_power(power):
     """``power``, or a ValueError unless it is 1 or 2."""
-    if power not in (1, 2):
+    try:
+        fine = bool(power in (1, 2))
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
         raise ValueError(f"power is {power!r}; expected 1 for exp(-|y|) or 2 for exp(-|y|^2)")
     return power
 
 
-def _exact(value):
-    from flint import arb, fmpq
+def _payable(a, x):
+    """ValueError where a series in x/(a + k) would take more than 10^7 terms, half a minute, to fall below 2^-160."""
+    a, x = float(a), float(x)
+    terms = max(x - a, 0) + 30 * math.sqrt(max(a, x))  # the k-th term falls as exp(-k^2/2a) from x = a on
+    if x < a:
+        terms = min(terms, 111 / math.log(a / x)) if x > 0 else 0
+    if not terms < 1e7:
+        raise ValueError(f"a = {a:g} and x = {x:g} take {terms:.1g} terms; expected so small an n or r that 1e7 suffice")
 
-    return arb(fmpq(value.numerator, value.denominator)) if isinstance(value, int | Fraction) else arb(float(value))
+
+def exact_ball(name, value):
+    """A ball as it is; a whole number, Fraction, float or Decimal as the ball of exactly that number; else a ValueError."""
+    from flint import arb, fmpq, fmpz
+
+    if isinstance(value, arb | fmpq | fmpz):
+        return arb(value)
+    try:  # as_integer_ratio is exact, where float() would round a number that has more digits
+        value = value if hasattr(value, "as_integer_ratio") else index(value)
+        return arb(fmpq(*map(int, value.as_integer_ratio())))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {value!r}; expected a finite exact number (int, Fraction, float) or a ball") from None
 
 
 def _ball(name, value, least=0):
     # refused unless it is certainly finite, and > 0 (least = 0) or >= least
-    from flint import arb
-
-    if not isinstance(value, arb):
-        value = _exact(value)
+    value = exact_ball(name, value)
     if not value.is_finite() or not (value >= least and value > 0):
         raise ValueError(f"{name} is {value.str(15)}; expected a finite number {f'>= {least}' if least else '> 0'}")
     return value
@@ -64,6 +84,7 @@ def certified_series(a, x):
 
     with _bits():
         a, x = _ball("a", a), _ball("x", x)
+        _payable(a, x)
         term = total = arb(1)
         k = 0
         while True:
@@ -100,6 +121,7 @@ def certified_log_mass(n, r, power=2):
         a, x = n / checked_power(power), r if power == 1 else r * r
         if not x > a + 200:  # 200: beyond it what the cut leaves over is below exp(-200)
             return certified_log_volume(n, r) - x + certified_series(a, x).log()
+        _payable(x, a)
         total = n / 2 * arb.pi().log()
         if power == 1:
             total += arb(2).log() + n.lgamma() - (n / 2).lgamma()
@@ -126,7 +148,9 @@ def certified_unit_mass_radius(n, d=1, power=2):
     from flint import arb
 
     with _bits():
-        n, d = _ball("n", n, 1), _ball("d", d, 1)
+        n, d, power = _ball("n", n, 1), _ball("d", d, 1), checked_power(power)
+        if not n < 1e13:
+            raise ValueError(f"n is {n.str(15)}; expected n below 1e13, where {BITS} bits make the radius certain")
         around = certified_unit_volume_radius(n, d).log().mid()  # below the root, for mass < volume
         for width in (0,) * 12 + (1e-12, 1e-20):
             around = arb(around.mid(), width)
@@ -137,9 +161,18 @@ def certified_unit_mass_radius(n, d=1, power=2):
                 around = image
                 continue
             if not around.contains(image):
-                raise ArithmeticError(f"no unit-mass radius is certain near {r.str(15)} at n = {n.str(15)}")
+                raise ValueError(
+                    f"n is {n.str(15)}, d {d.str(15)}: no radius is certain near {r.str(15)}; expected n below 1e13"
+                )
             around = image
         return around.exp()
+
+
+def _fraction(name, value):
+    try:
+        return Fraction(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {value!r}; expected a finite exact number (int, Fraction)") from None
 
 
 def certified_line_mass(patterns, radii):
@@ -152,7 +185,7 @@ def certified_line_mass(patterns, radii):
 
     if len(patterns) != len(radii) or not patterns:
         raise ValueError(f"{len(patterns)} patterns and {len(radii)} radii; expected equally many, at least 1")
-    patterns, radii = [Fraction(p) for p in patterns], [Fraction(r) for r in radii]
+    patterns, radii = ([_fraction(name, v) for v in values] for name, values in (("pattern", patterns), ("radius", radii)))
     if min(radii) <= 0:
         raise ValueError(f"radius is {min(radii)}; expected > 0")
     ordered = sorted(patterns)
@@ -164,5 +197,5 @@ def certified_line_mass(patterns, radii):
             middle = (low + high) / 2
             if any(abs(middle - p) < r for p, r in zip(patterns, radii, strict=True)):
                 nearest = min(patterns, key=lambda p, middle=middle: abs(middle - p))
-                total += _exact(high - nearest).erf() - _exact(low - nearest).erf()
+                total += exact_ball("end", high - nearest).erf() - exact_ball("end", low - nearest).erf()
         return total * arb.pi().sqrt() / 2

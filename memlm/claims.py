@@ -8,9 +8,11 @@ import json
 import math
 import os
 import re
+import statistics
 import tomllib
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from numbers import Real
 
 from memlm.paths import (
     LEDGER,
@@ -55,46 +57,82 @@ def check_profile(name):
         raise ValueError(f"profile is {name!r}; expected one of {', '.join(PROFILES)}")
 
 
+def _truth(name, passed):
+    """True, False or None, from Python, NumPy, torch or SymPy. A number, a ball or a search's result is no truth value:
+    bool() calls nearly all of them true, nan among them."""
+    plain = passed.item() if getattr(passed, "shape", None) == () else passed
+    if plain is None or isinstance(plain, bool):
+        return plain
+    if type(plain).__name__ in ("BooleanTrue", "BooleanFalse"):
+        return bool(plain)
+    raise ValueError(f"{name}: passed is {passed!r}; expected True, False or None")
+
+
 def proved(name, passed, generality):
     """A symbolic proof (or disproof); ``generality`` says for which n, d, x it was carried out."""
-    return Check(name, None if passed is None else bool(passed), "proved", generality)
+    return Check(name, _truth(name, passed), "proved", generality)
 
 
 def certified(name, passed, detail):
     """A statement about exact rationals or balls. ``passed`` is None where the balls overlap and decide nothing."""
-    return Check(name, None if passed is None else bool(passed), "certified", detail)
+    return Check(name, _truth(name, passed), "certified", detail)
 
 
 def settled(true, false):
-    """True, False or None from two comparisons of balls: of such only a True proves anything, so both sides are asked."""
-    return True if bool(true) else False if bool(false) else None
+    """True, False or None from two comparisons of balls: of such only a True proves anything, so both sides are asked.
+
+    ValueError for the truth value of NumPy or torch, which comes of rounded numbers, and for two True.
+    """
+    if not isinstance(true, bool) or not isinstance(false, bool) or (true and false):
+        raise ValueError(f"the comparisons are {true!r} and {false!r}; expected those of balls, bools of which one is False")
+    return True if true else False if false else None
 
 
 def attacked(name, slack, tries, where=""):
-    """A search for a violation: ``slack`` is the least margin found in ``tries`` tries, negative if violated."""
+    """A search for a violation: ``slack`` is the least margin found in ``tries`` tries, negative if violated.
+
+    A slack of nan or infinity, or no try, is no finding: undecided.
+    """
     slack = float(slack)
-    passed = None if math.isnan(slack) or tries < 1 else slack >= 0
+    passed = None if math.isnan(slack) or slack == math.inf or not tries >= 1 else slack >= 0
     return Check(name, passed, "attacked", f"least slack {slack:.3g} in {tries:,} tries {where}".strip())
 
 
 def interval(values, level=0.95):
-    """Mean and half-width of Student's t interval of the mean of ``values``; the half-width of one value is nan."""
+    """Mean and half-width of Student's t interval of the mean of ``values``, of the coverage ``level`` in (0, 1).
+
+    Both are nan where a value is nan or infinite, the half-width is nan for one value: such an interval decides nothing.
+    """
     from scipy.stats import t
 
-    n = len(values)
-    mean = math.fsum(values) / n
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
+    values = [float(v) for v in values]
+    if not values:
+        raise ValueError("values is empty; expected at least one number")
+    if not all(map(math.isfinite, values)):
+        return math.nan, math.nan
+    mean, n = statistics.mean(values), len(values)
     if n == 1:
         return mean, math.nan
-    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
-    return mean, float(t.ppf((1 + level) / 2, n - 1)) * math.sqrt(variance / n)
+    return mean, float(t.ppf((1 + float(level)) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+
+
+def _number(name, what, value, least=-math.inf):
+    value = float(value)
+    if not (math.isfinite(value) and value >= least):
+        raise ValueError(f"{name}: {what} is {value}; expected a finite number{f' >= {least}' if least == 0 else ''}")
+    return value
 
 
 def measured(name, values, target, tolerance, reason, unit="nats per token"):
     """Is the mean of ``values`` (one per seed, at least three) within ``tolerance`` of ``target``?
 
     True if the whole 95 % t interval lies inside the band, False if it lies outside, None if it straddles an edge or
-    there are fewer than three values. ``reason`` says why the band is this wide; it is written before the run.
+    there are fewer than three values, or one that is not finite. ``reason`` says why the band is this wide; it is written
+    before the run. ValueError unless target and tolerance >= 0 are finite.
     """
+    target, tolerance = _number(name, "target", target), _number(name, "tolerance", tolerance, 0)
     mean, half = interval(values)
     offset = abs(mean - target)
     passed = None
@@ -108,7 +146,8 @@ def measured(name, values, target, tolerance, reason, unit="nats per token"):
 
 def above(name, values, bound, reason, unit="nats per token"):
     """Does the mean of ``values`` (one per seed, at least three) lie above ``bound``? As ``measured`` decides it: True where
-    the whole 95 % t interval does, False where none of it does, None otherwise."""
+    the whole 95 % t interval does, False where none of it does, None otherwise. ValueError unless the bound is finite."""
+    bound = _number(name, "bound", bound)
     mean, half = interval(values)
     passed = mean > bound if len(values) >= 3 and abs(mean - bound) > half else None
     return Check(

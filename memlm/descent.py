@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import torch
 
-from memlm.energy import log_sum_exp
+from memlm.energy import LARGEST, _numbers, _positive, log_sum_exp, seeded, whole
 from memlm.layered import (
+    _checked,
     bookkeeping,
     layer_energies,
     log_shares,
@@ -31,11 +32,17 @@ ROUNDING = 1e-12  # float64 has 1e-16; distances of up to 16 coordinates and sum
 
 
 def relative(margin, *energies):
-    """The margin in units of 1 + the sum of the magnitudes of the energies that went into it."""
-    return margin / (1 + sum(value.abs() for value in energies))
+    """The margin in units of 1 + the sum of the magnitudes of the energies that went into it; nan where that is infinite."""
+    unit = 1 + sum(value.abs() for value in energies)
+    return torch.where(unit.isinf(), torch.nan, margin / unit)
 
 
 def _union(groups):
+    groups = [_numbers(f"group {t}", group) for t, group in enumerate(groups)]
+    if not groups or any(
+        g.ndim < 2 or (g.shape[:-2], g.shape[-1]) != (groups[0].shape[:-2], groups[0].shape[-1]) for g in groups
+    ):
+        raise ValueError(f"groups have shapes {[tuple(g.shape) for g in groups]}; expected l >= 1 of (..., d_t, n)")
     return torch.cat(groups, -2)
 
 
@@ -52,6 +59,7 @@ def attention(x, patterns, beta):
 
     The twins in ``energy`` take one set of patterns; these take patterns (..., d, n) with leading axes.
     """
+    (x, patterns), beta = _checked(x, patterns), _positive("beta", beta)
     overlaps = (patterns @ x.unsqueeze(-1)).squeeze(-1)
     step = (torch.softmax(beta * overlaps, -1).unsqueeze(-2) @ patterns).squeeze(-2)
     return -log_sum_exp(overlaps, beta) + x.square().sum(-1) / 2, step
@@ -68,14 +76,14 @@ def attention_margin(x, groups, beta=1.0):
 def squared_steps(x, patterns, depth):
     """|x^(t) - x^(t-1)|^2 of ``depth`` mean-shift steps, t = 1..depth. (..., n) -> (..., depth)."""
     path = [x]
-    for _ in range(depth):
+    for _ in range(whole("depth", depth)):
         path.append(shift(path[-1], patterns))
     return torch.stack(path).diff(dim=0).square().sum(-1).movedim(0, -1)
 
 
 def depth_margin(x, groups, depth=4):
     """min_t |x^(t) - x^(t-1)|^2 <= (g(x^(0)) + log d)/depth for ``depth`` layers that share all patterns. [S42]"""
-    patterns = _union(groups)
+    patterns, depth = _union(groups), whole("depth", depth)
     g = nearest_energy(x, patterns)
     bound = (g + math.log(patterns.shape[-2])) / depth
     return relative(bound - squared_steps(x, patterns, depth).amin(-1), g)
@@ -124,8 +132,9 @@ def conditions_margin(x, groups):
 
 def surrogate_margin(x, groups):
     """E_global(y) <= E_global(x) + sum_t p_t(x) (E_t(y) - E_t(x)), here at y = each layer's step from x. [S47]"""
+    here = layer_energies(x, groups)
     y = torch.stack([nearest_step(x, group, 1.0) for group in groups])
-    here, there = layer_energies(x, groups), layer_energies(y, groups)
+    there = layer_energies(y, groups)
     bound = stack_energy(x, groups) + (log_shares(x, groups).exp() * (there - here)).sum(-1)
     total = stack_energy(y, groups)
     return relative(bound - total, here.amax(-1), there.amax(-1)).amin(0)
@@ -157,23 +166,25 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
 
     Half of the first draws have coordinates rounded to halves, so that ties, duplicates and states on a pattern occur. Half
     of the tries go into the hundred worst stacks of each shape, which are perturbed by ever smaller noise in x and patterns.
+    ValueError where the margin is nan, or not one number for each stack.
     """
-    if tries < 1:
-        raise ValueError(f"tries is {tries}; expected a whole number >= 1")
-    generator = torch.Generator().manual_seed(seed)
+    tries, shapes = whole("tries", tries), list(shapes)
+    if not shapes:
+        raise ValueError("shapes holds 0 entries; expected at least one (n, layers, patterns a layer, spread)")
+    generator = seeded(seed)
     worst, done = None, 0
     for n, layers, per_layer, spread in shapes:
         count = max(2, -(-tries // (2 * len(shapes))))
         x, groups = random_stack(count, layers, per_layer, n, spread, generator)
         drawn = torch.cat([x.unsqueeze(-2), *groups], -2)
         drawn[::2] = (2 * drawn[::2]).round() / 2
-        values = margin(*_split(drawn, per_layer))
+        values = _computed(margin, drawn, per_layer)
         order = values.argsort()[:100]
         best, kept = values[order], drawn[order]
         rounds = -(-count // len(kept))
         for k in range(rounds):
             tried = kept + spread * 0.8**k * torch.randn(kept.shape, dtype=torch.float64, generator=generator)
-            values = margin(*_split(tried, per_layer))
+            values = _computed(margin, tried, per_layer)
             better = values < best
             best, kept = torch.where(better, values, best), torch.where(better[:, None, None], tried, kept)
         done += count + rounds * len(kept)
@@ -182,6 +193,21 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
             x, groups = _split(kept[i], per_layer)
             worst = Found(best[i].item(), 0, x, groups)
     return worst._replace(tries=done)
+
+
+def _computed(margin, stacks, per_layer):
+    """The margin of each stack. A nan is an error: every comparison would drop it, and acquit."""
+    x, groups = _split(stacks, per_layer)
+    values = torch.as_tensor(margin(x, groups), dtype=torch.float64)
+    if values.shape != x.shape[:-1]:
+        raise ValueError(
+            f"margin has shape {tuple(values.shape)}; expected {tuple(x.shape[:-1])}, one number for each stack"
+        )
+    if values.isnan().any():
+        bad = values.isnan().nonzero()[0, 0]
+        where = f"x = {x[bad].tolist()}, groups = {[group[bad].tolist() for group in groups]}"
+        raise ValueError(f"margin is nan at {where}; expected a number")
+    return values
 
 
 def _split(stack, per_layer):
@@ -196,11 +222,13 @@ def storage_trials(seed, radii=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0), random_set
     line, a square grid, random sets, and a close pair far from a crowd; each at multiples of the least s that the margin
     condition allows (among them 1 + 1e-9) and at two small s. Any condition on (s, r, d) can be held against the rows.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     line = torch.arange(12.0, dtype=torch.float64).unsqueeze(-1)
     crowd = torch.tensor([[0.0], [1.0], *([20.0 + k] for k in range(8))], dtype=torch.float64)
     sets = [line[:2], torch.eye(24, dtype=torch.float64), line, torch.cartesian_prod(line[:3, 0], line[:3, 0]), crowd]
-    sets += [torch.randn(20, 6, dtype=torch.float64, generator=generator) for _ in range(random_sets)]
+    sets += [
+        torch.randn(20, 6, dtype=torch.float64, generator=generator) for _ in range(whole("random_sets", random_sets, 0))
+    ]
     rows = []
     for patterns, r in product(sets, radii):
         unit, d = patterns / torch.pdist(patterns).min(), len(patterns)
@@ -211,9 +239,13 @@ def storage_trials(seed, radii=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0), random_set
 
 
 def least_separation(r, d):
-    """The least distance of d patterns that meets the margin condition of S44 for balls of radius r, to 1e-12."""
+    """The least distance of d >= 2 patterns that meets the margin condition of S44 for balls of radius r > 0, to 1e-12."""
+    (r, d), most = (_positive("r", r), whole("d", d, 2)), LARGEST / 4
+    if r > most:
+        raise ValueError(f"r is {r}; expected a number of at most {most}")
     low = (r + math.sqrt(r * r + 4)) / 2
-    high = low + 2 * r + 10 + math.log(d)  # beyond the first half of the condition the second decreases in s
+    # beyond the first half of the condition the second decreases in s
+    high = low + 2 * r + 10 + math.log(d) + max(0.0, -math.log(r))
     while high - low > 1e-12 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if storage_margin(middle, r, d) > 0 else (middle, high)

@@ -9,17 +9,37 @@ from typing import NamedTuple
 
 import torch
 
-from memlm.energy import _positive, log_sum_exp
+from memlm.energy import LARGEST, _numbers, _positive, distances, log_sum_exp, whole
+
+
+def _broadcast(*shapes):
+    try:
+        torch.broadcast_shapes(*shapes)
+        return True
+    except RuntimeError:
+        return False
+
+
+def _checked(x, group):
+    """A state and the patterns of a layer as float64 tensors: x (..., n), group (..., d, n), |coordinates| <= 1e150."""
+    x, group = _numbers("x", x, LARGEST), _numbers("group", group, LARGEST)
+    fits = x.ndim >= 1 and group.ndim >= 2 and 0 not in group.shape[-2:] and x.shape[-1] == group.shape[-1]
+    if not fits or not _broadcast(x.shape[:-1], group.shape[:-2]):
+        raise ValueError(
+            f"x and group have shapes {tuple(x.shape)} and {tuple(group.shape)}; expected (..., n) and (..., d, n)"
+        )
+    return x, group
 
 
 def _sq_distances(x, group):
     # Unlike the one in ``energy``, for patterns (..., d, n) with the leading axes of x: each state has its own stack.
+    x, group = _checked(x, group)
     return (x.unsqueeze(-2) - group).square().sum(-1)
 
 
 def checked_groups(groups):
     """The patterns of every layer as float64 tensors. ValueError unless they are finite, non-empty and disjoint."""
-    groups = [torch.as_tensor(group, dtype=torch.float64) for group in groups]
+    groups = [_numbers(f"group {t}", group, LARGEST) for t, group in enumerate(groups)]
     if not groups:
         raise ValueError("groups holds 0 layers; expected at least 1")
     for t, group in enumerate(groups):
@@ -27,8 +47,6 @@ def checked_groups(groups):
             raise ValueError(f"group {t} has shape {tuple(group.shape)}; expected (..., d, n) with d >= 1 and n >= 1")
         if group.shape[-1] != groups[0].shape[-1]:
             raise ValueError(f"group {t} has patterns in {group.shape[-1]} dimensions; expected {groups[0].shape[-1]}")
-        if not torch.isfinite(group).all():
-            raise ValueError(f"group {t} holds {group[~torch.isfinite(group)][0].item()}; expected finite numbers")
     for (s, one), (t, two) in combinations(enumerate(groups), 2):
         shared = (one.unsqueeze(-2) == two.unsqueeze(-3)).all(-1).nonzero()
         if len(shared):
@@ -54,6 +72,8 @@ def printed_layer_energy(x, group):
 
 def layer_energies(x, groups, energy=nearest_energy):
     """(E_1(x), ..., E_l(x)) with E_t = energy(x, group). (..., n) -> (..., l)."""
+    if not len(groups):
+        raise ValueError("groups holds 0 layers; expected at least 1")
     return torch.stack([energy(x, group) for group in groups], -1)
 
 
@@ -64,11 +84,12 @@ def stack_energy(x, groups, energy=nearest_energy):
 
 def log_shares(x, groups, energy=nearest_energy):
     """log p_t(x), p = softmax(-E_1, ..., -E_l): how far each layer answers for x. E_global = E_t + log p_t. (..., l)."""
-    return torch.log_softmax(-layer_energies(x, groups, energy), -1)
+    return torch.log_softmax(-_numbers("energies", layer_energies(x, groups, energy)), -1)
 
 
 def shift(x, group):
     """The mean-shift point x+ = sum_i softmax_i(-|x - rho_i|^2) rho_i of the group. (..., n) -> (..., n)."""
+    x, group = _checked(x, group)
     return (torch.softmax(-_sq_distances(x, group), -1).unsqueeze(-2) @ group).squeeze(-2)
 
 
@@ -85,6 +106,7 @@ def nearest_step(x, group, delta):
     Exact in every dimension: over the ball the least |y - rho| is max(0, |x - rho| - delta), and that is least for the
     nearest rho (the first of several). (..., n) -> (..., n).
     """
+    x, group = _checked(x, group)
     nearest = _sq_distances(x, group).argmin(-1)[..., None, None]
     group = group.expand(*x.shape[:-1], *group.shape[-2:])
     return _move(x, group.gather(-2, nearest.expand(*x.shape[:-1], 1, x.shape[-1])).squeeze(-2), _positive("delta", delta))
@@ -92,6 +114,7 @@ def nearest_step(x, group, delta):
 
 def shift_step(x, group, delta):
     """The layer's own mean shift, cut off at distance delta; never raises E_t = own_energy. (..., n) -> (..., n)."""
+    x, group = _checked(x, group)
     return _move(x, shift(x, group), _positive("delta", delta))
 
 
@@ -102,13 +125,16 @@ def printed_step(x, group, delta, directions=256):
     fixed random directions, and the midpoints of pairs of patterns drawn into the ball. Exact for one pattern and for n = 1;
     otherwise the true argmin lies at least as far from the patterns as the point returned. (..., n) -> (..., n).
     """
+    (x, group), delta = _checked(x, group), _positive("delta", delta)
     n, pairs = x.shape[-1], torch.triu_indices(group.shape[-2], group.shape[-2], 1)
-    random = torch.randn(directions, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    random = torch.randn(
+        whole("directions", directions, 0), n, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     axes = torch.eye(n, dtype=torch.float64)
     fixed = torch.nn.functional.normalize(torch.cat([axes, -axes, random]), dim=-1)
     away = torch.nn.functional.normalize(x.unsqueeze(-2) - group, dim=-1)
     ways = torch.cat([torch.zeros_like(away[..., :1, :]), away, fixed.expand(*away.shape[:-2], *fixed.shape)], -2)
-    outer = x.unsqueeze(-2) + _positive("delta", delta) * ways
+    outer = x.unsqueeze(-2) + delta * ways
     inner = _move(x.unsqueeze(-2), (group[..., pairs[0], :] + group[..., pairs[1], :]) / 2, delta)
     candidates = torch.cat([outer, inner], -2)
     best = nearest_energy(candidates, group.unsqueeze(-3)).argmax(-1)[..., None, None]
@@ -121,8 +147,8 @@ def pass_through(x, groups, step=nearest_step, delta=1.0, passes=1):
     step(x, group, delta) is one layer's step; delta > 0 its trust region. (..., n) -> (passes * l + 1, ..., n).
     """
     groups = checked_groups(groups)
-    path = [torch.as_tensor(x, dtype=torch.float64)]
-    for group in groups * passes:
+    path = [_numbers("x", x, LARGEST)]
+    for group in groups * whole("passes", passes):
         path.append(step(path[-1], group, delta))
     return torch.stack(path)
 
@@ -138,7 +164,10 @@ class Bookkeeping(NamedTuple):
 
 def bookkeeping(path, groups, energy=nearest_energy):
     """Where each rise of E_global along a trajectory of ``pass_through`` comes from. [S45] path (steps + 1, ..., n)."""
-    visited = torch.arange(len(path) - 1) % len(groups)
+    path = _numbers("path", path)
+    if path.ndim < 2 or len(path) == 0:
+        raise ValueError(f"path has shape {tuple(path.shape)}; expected (steps + 1, ..., n)")
+    visited = torch.arange(len(path) - 1) % max(1, len(groups))
     steps = torch.arange(len(path) - 1)
     energies, shares = layer_energies(path, groups, energy), log_shares(path, groups, energy)
     total = -log_sum_exp(-energies)
@@ -151,8 +180,8 @@ def random_stack(count, layers, per_layer, n, spread, generator):
 
     Patterns and starts are normal with mean 0 and covariance spread^2 I.
     """
-    if min(count, layers, per_layer, n) < 1:
-        raise ValueError(f"sizes are {(count, layers, per_layer, n)}; expected count, layers, per_layer and n >= 1")
+    if not all(isinstance(size, int) and 1 <= size < 2**31 for size in (count, layers, per_layer, n)):
+        raise ValueError(f"sizes are {(count, layers, per_layer, n)}; expected whole numbers >= 1")
     drawn = torch.randn(count, layers * per_layer + 1, n, dtype=torch.float64, generator=generator)
     drawn = _positive("spread", spread) * drawn
     return drawn[:, 0], list(drawn[:, 1:].split(per_layer, -2))
@@ -164,22 +193,28 @@ def disjoint(patterns, r):
 
 
 def _separation(patterns):
-    patterns = torch.as_tensor(patterns, dtype=torch.float64)
-    if len(patterns) == 1:
-        return torch.tensor(float("inf"), dtype=torch.float64)
-    return torch.pdist(patterns).min()
+    apart = distances(patterns)
+    if 0 in apart.shape:
+        raise ValueError("patterns holds 0 patterns; expected at least 1")
+    return apart.fill_diagonal_(torch.inf).min()
 
 
 def storage_margin(s, r, d):
     """By how much the margin condition of S44 is met, > 0 if it is: the lesser of s - (r + sqrt(r^2 + 4))/2 and
     -log((d - 1) s max(1/r, 2s) exp(-s(s - 2r))). s: least distance of two patterns, r: radius of the balls, d: patterns.
 
-    Met, mean shift maps every ball into itself and contracts it: every pattern is stored. s, r, d broadcast -> (...).
+    Met, mean shift maps every ball into itself and contracts it: every pattern is stored. s >= 0, r > 0 and d >= 1
+    broadcast -> (...); infinite at d = 1.
     """
-    s, r, d = (torch.as_tensor(value, dtype=torch.float64) for value in (s, r, d))
-    if not (r > 0).all():
-        raise ValueError(f"r is {r.min().item()}; expected radii > 0")
-    crowd = (d - 1).log() + s.log() + torch.maximum(1 / r, 2 * s).log() - s * (s - 2 * r)
+    s, r, d = _numbers("s", s, LARGEST), _numbers("r", r, LARGEST), _numbers("d", d)
+    for name, values, fine, expected in (
+        ("s", s, s >= 0, "distances >= 0"),
+        ("r", r, r > 0, "radii > 0"),
+        ("d", d, d >= 1, "numbers of patterns >= 1"),
+    ):
+        if not fine.all():
+            raise ValueError(f"{name} is {values[~fine][0].item()}; expected {expected}")
+    crowd = (d - 1).log() + s.log() + torch.maximum(-r.log(), (2 * s).log()) - s * (s - 2 * r)
     return torch.where(d == 1, torch.inf, torch.minimum(s - (r + (r.square() + 4).sqrt()) / 2, -crowd))
 
 
@@ -188,7 +223,7 @@ def stores_every_pattern(patterns, r):
 
     True is a proof. False says only that the condition is not met.
     """
-    return bool((storage_margin(_separation(patterns), r, len(patterns)) > 0).item())
+    return bool((storage_margin(_separation(patterns).clamp(max=LARGEST), r, len(patterns)) > 0).item())
 
 
 def storage_slack(patterns, r, generator, points=16):
@@ -196,19 +231,26 @@ def storage_slack(patterns, r, generator, points=16):
 
     The least of 1 - |x+ - rho|/r over states x in the ball of rho (self-map) and of 1 - 2 |Cov(x)| (contraction: mean shift
     has the derivative 2 Cov). States: ``points`` inside, ``points`` on the sphere, and the points of the sphere towards
-    each other pattern and towards the mean of all, where the pull away is strongest.
+    each other pattern and towards the mean of all, where the pull away is strongest. ValueError where a slack is nan.
     """
-    patterns, slack = torch.as_tensor(patterns, dtype=torch.float64), float("inf")
+    patterns, r, points = _numbers("patterns", patterns, LARGEST), _positive("r", r), whole("points", points)
+    if patterns.ndim != 2 or 0 in patterns.shape:
+        raise ValueError(f"patterns have shape {tuple(patterns.shape)}; expected (d, n) with d >= 1 and n >= 1")
+    return min(_ball_slack(patterns, rho, r, generator, points) for rho in patterns)
+
+
+def _ball_slack(patterns, rho, r, generator, points):
     d, n = patterns.shape
-    for rho in patterns:
-        ways = torch.randn(2 * points, n, dtype=torch.float64, generator=generator)
-        ways = torch.nn.functional.normalize(torch.cat([ways, patterns - rho, patterns.mean(0, keepdim=True) - rho]), dim=-1)
-        ways[:points] *= torch.rand(points, 1, dtype=torch.float64, generator=generator)
-        x = rho + r * ways
-        weights = torch.softmax(-_sq_distances(x, patterns), -1)
-        after = weights @ patterns
-        # the covariance has the eigenvalues of A'A and of AA', where A has the rows sqrt(w_i) (rho_i - mean)
-        rows = weights.sqrt().unsqueeze(-1) * (patterns - after.unsqueeze(-2))
-        spread = torch.linalg.eigvalsh(rows @ rows.mT if d < n else rows.mT @ rows)[:, -1]
-        slack = min(slack, (1 - (after - rho).norm(dim=-1) / r).min().item(), (1 - 2 * spread).min().item())
-    return slack
+    patterns = patterns - rho  # seen from rho, so that a small ball far out keeps its digits
+    ways = torch.randn(2 * points, n, dtype=torch.float64, generator=generator)
+    ways = torch.nn.functional.normalize(torch.cat([ways, patterns, patterns.mean(0, keepdim=True)]), dim=-1)
+    ways[:points] *= torch.rand(points, 1, dtype=torch.float64, generator=generator)
+    weights = torch.softmax(-_sq_distances(r * ways, patterns), -1)
+    after = weights @ patterns
+    # the covariance has the eigenvalues of A'A and of AA', where A has the rows sqrt(w_i) (rho_i - mean)
+    rows = weights.sqrt().unsqueeze(-1) * (patterns - after.unsqueeze(-2))
+    spread = torch.linalg.eigvalsh(rows @ rows.mT if d < n else rows.mT @ rows)[:, -1]
+    slacks = torch.cat([1 - after.norm(dim=-1) / r, 1 - 2 * spread])
+    if slacks.isnan().any():
+        raise ValueError(f"slack is nan in the ball of radius {r} round {rho.tolist()}; expected numbers")
+    return slacks.min().item()

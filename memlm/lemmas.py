@@ -6,10 +6,12 @@ The proofs are in notebook 01; a search proves nothing, but it would find what a
 """
 
 import math
+from functools import wraps
 from typing import NamedTuple
 
 import torch
 
+from memlm.energy import LARGEST, _numbers, seeded, whole
 from memlm.energy import log_sum_exp as lse
 
 
@@ -21,28 +23,48 @@ def _dot(p, v):
     return (p * v).sum(-1)
 
 
+def _of_vectors(slack):
+    """The slack with its arguments checked: x and y of one shape (..., n), n >= 1, entries of at most 1e150 in size."""
+
+    @wraps(slack)
+    def checked(x, y, *constants, **named):
+        x, y = _numbers("x", x, LARGEST), _numbers("y", y, LARGEST)
+        if x.shape != y.shape or x.ndim == 0 or x.shape[-1] == 0:
+            raise ValueError(
+                f"x and y have shapes {tuple(x.shape)} and {tuple(y.shape)}; expected the same (..., n), n >= 1"
+            )
+        return slack(x, y, *constants, **named)
+
+    return checked
+
+
+@_of_vectors
 def convexity(x, y):
     """(LSE(x) + LSE(y))/2 - LSE((x + y)/2). [L1]"""
     return (lse(x) + lse(y)) / 2 - lse((x + y) / 2)
 
 
+@_of_vectors
 def above_max(x, y, log_n=None):
     """The lesser slack of max x <= LSE(x) <= max x + log n. [L2]"""
     excess = lse(x) - x.amax(-1)
     return _least(excess, (math.log(x.shape[-1]) if log_n is None else log_n) - excess)
 
 
+@_of_vectors
 def below_min(x, y, log_n=None):
     """The lesser slack of min x - log n <= -LSE(-x) <= min x. [L3]"""
     excess = x.amin(-1) + lse(-x)
     return _least(excess, (math.log(x.shape[-1]) if log_n is None else log_n) - excess)
 
 
+@_of_vectors
 def lipschitz(x, y, constant=1.0):
     """constant |x - y|_inf - |LSE(x) - LSE(y)|. [L4]"""
     return constant * (x - y).abs().amax(-1) - (lse(x) - lse(y)).abs()
 
 
+@_of_vectors
 def curvature(x, y, bound=0.5):
     """The lesser slack of 0 <= v'Hv <= bound |v|^2, H the Hessian of LSE at x and v = x - y over its largest entry. [S10]"""
     p, v = x.softmax(-1), x - y
@@ -51,6 +73,7 @@ def curvature(x, y, bound=0.5):
     return _least(form, bound * v.square().sum(-1) - form)
 
 
+@_of_vectors
 def ties_and_gap(x, y, ties=0, others=0):
     """The lesser slack of log(k + e^-gap) <= LSE(x) - max x <= log(k + (n - k) e^-gap), k maxima, gap to the next. [S11]"""
     top = x.amax(-1, keepdim=True)
@@ -61,17 +84,20 @@ def ties_and_gap(x, y, ties=0, others=0):
     return _least(excess - (k + factor).log(), upper.log() - excess)
 
 
+@_of_vectors
 def above_mean(x, y, log_n=None):
     """LSE(x) - mean x - log n. [S12]"""
     return lse(x) - x.mean(-1) - (math.log(x.shape[-1]) if log_n is None else log_n)
 
 
+@_of_vectors
 def between_differences(x, y):
     """The lesser slack of min(x - y) <= LSE(x) - LSE(y) <= max(x - y). [S13]"""
     change = lse(x) - lse(y)
     return _least(change - (x - y).amin(-1), (x - y).amax(-1) - change)
 
 
+@_of_vectors
 def between_tangents(x, y):
     """The lesser slack of softmax(y).(x - y) <= LSE(x) - LSE(y) <= softmax(x).(x - y). [S14]"""
     change = lse(x) - lse(y)
@@ -148,6 +174,7 @@ class Found(NamedTuple):
     tries: int
 
 
+@_of_vectors
 def rounding(x, y):
     """What float64 may cost a slack: 32 epsilon for each of 1, |x|_inf and |y|_inf. Few operations, none cancels more."""
     return 32 * torch.finfo(torch.float64).eps * (1 + x.abs().amax(-1) + y.abs().amax(-1))
@@ -164,22 +191,38 @@ def hostile(count, n, scale, generator):
     return x, torch.where(kind == 5, x * (torch.arange(n) == 0), y)
 
 
+def _computed(slack, x, y):
+    """slack(x, y), one number for each pair. A nan is an error: a comparison would drop it, and acquit."""
+    value = torch.as_tensor(slack(x, y), dtype=torch.float64)
+    if value.shape != x.shape[:-1]:
+        raise ValueError(f"slack has shape {tuple(value.shape)}; expected {tuple(x.shape[:-1])}, one number for each pair")
+    if value.isnan().any():
+        bad = value.isnan().nonzero()[0, 0]
+        raise ValueError(f"slack is nan at x = {x[bad].tolist()}, y = {y[bad].tolist()}; expected a number")
+    return value
+
+
+def _at_least_4000(tries):
+    if whole("tries", tries) < 4000:
+        raise ValueError(f"tries is {tries}; expected at least 4000")
+    return int(tries)
+
+
 def attack(slack, tries, seed=0):
     """Search for pairs of vectors with slack(x, y) < 0: Found. n from 1 to 50, entries from 1e-3 to 1e4.
 
     Each of ten generations keeps the twentieth of least slack and tries copies of it, moved in half of their entries.
+    ValueError where the slack is nan, or not one number for each pair.
     """
-    if tries < 4000:
-        raise ValueError(f"tries is {tries}; expected at least 4000")
-    generator = torch.Generator().manual_seed(seed)
-    count, best = -(-tries // 4000) * 20, Found(math.inf, None, None, 0)
+    count, best = -(-_at_least_4000(tries) // 4000) * 20, None
+    generator = seeded(seed)
     for n in (1, 2, 3, 8, 50):
         for scale in (1e-3, 1.0, 30.0, 1e4):
             x, y = hostile(count, n, scale, generator)
             for generation in range(10):
-                value = slack(x, y) + rounding(x, y)
+                value = _computed(slack, x, y) + rounding(x, y)
                 i = value.argmin()
-                if value[i] < best.slack:
+                if best is None or value[i] < best.slack:
                     best = Found(value[i].item(), x[i], y[i], 0)
                 keep = value.topk(count // 20, largest=False).indices.repeat(20)
                 noise = torch.randn(2, count, n, generator=generator, dtype=torch.float64)

@@ -187,4 +187,4 @@ def refused(claim, tries=2_000, seed=0):
 def storage_refused(trials):
     """How many wrong conditions for storage the rows of ``descent.storage_trials`` refute, and how many there are. [S44]"""
     s, r, d, slack = trials.T
-    return sum(slack[condition(s, r, d)].min().item() < 0 for condition in STORAGE.values()), len(STORAGE)
+    return sum(bool((slack[condition(s, r, d)] < 0).any()) for condition in STORAGE.values()), len(STORAGE)

@@ -24,6 +24,7 @@ from itertools import combinations
 import torch
 
 from memlm import energy
+from memlm.certified import exact_ball
 
 
 class Floats:
@@ -37,7 +38,7 @@ class Floats:
 
     _sq = cached_property(lambda self: energy._sq_distances(self.x, self.patterns))
     _norms = cached_property(lambda self: self.patterns.square().sum(-1))
-    _c = cached_property(lambda self: self._norms.max() - self._norms)
+    _c = cached_property(lambda self: energy._deficits(self.patterns))
     _nearest = cached_property(lambda self: self._sq == self.g.unsqueeze(-1))
     # nearest_sq_distance and layer_energy to the last bit, from distances that are computed once for both.
     g = cached_property(lambda self: self._sq.amin(-1))
@@ -48,12 +49,11 @@ class Floats:
     mean_c = cached_property(lambda self: energy.layer_weights(self.x, self.patterns) @ self._c)
     shell = cached_property(lambda self: (self.x.norm(dim=-1) - self._norms.max().sqrt()).square())
 
-    def M_at(self, beta):
-        return energy.mchn_energy(self.x, self.patterns, beta)
+    def M_at(self, beta):  # energy.mchn_energy
+        return energy._mchn(self._sq + self._c, energy._positive("beta", beta))
 
     def E_at(self, beta):
-        root = (beta / 2) ** 0.5
-        return energy.layer_energy(root * self.x, root * self.patterns) / beta
+        return -energy.log_sum_exp(-self._sq / 2, beta)
 
     @cached_property
     def log_mass(self):
@@ -86,9 +86,27 @@ class Floats:
 
 def ball(number):
     """A whole number, a Fraction or a finite float as a python-flint ball at the precision in force; a ball as it is."""
-    import flint
+    return exact_ball("number", number)
 
-    return number if isinstance(number, flint.arb) else flint.arb(flint.fmpq(*number.as_integer_ratio()))
+
+def _fractions(name, numbers):
+    numbers = numbers.tolist() if hasattr(numbers, "tolist") else numbers
+    if isinstance(numbers, list | tuple):
+        return [_fractions(name, number) for number in numbers]
+    try:
+        return Fraction(numbers)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} holds {numbers!r}; expected finite exact numbers (int, Fraction, float)") from None
+
+
+def rational_point(x, patterns):
+    """x (n,) and patterns (d, n) of whole numbers, Fractions or floats as lists of Fractions, exactly those numbers."""
+    x, patterns = _fractions("x", x), _fractions("patterns", patterns)
+    lists = isinstance(x, list) and isinstance(patterns, list) and all(isinstance(rho, list) for rho in patterns)
+    if not lists or not x or not patterns or any(len(rho) != len(x) for rho in patterns):
+        sizes = f"n = {len(x)} and patterns of {[len(rho) for rho in patterns]}" if lists else "no lists of numbers"
+        raise ValueError(f"the point has {sizes}; expected (n,) and (d, n) with n >= 1 and d >= 1")
+    return x, patterns
 
 
 def _sq(x, y):
@@ -96,14 +114,15 @@ def _sq(x, y):
 
 
 class Balls:
-    """The quantities at one point, as balls: x a list of n Fractions, patterns a list of d such lists.
+    """The quantities at one point, as balls: x a list of n numbers, patterns a list of d such lists, see ``rational_point``.
 
     All that is rational is computed in rationals, and the largest term is taken out of every sum of exponentials before
     a ball is made; so the balls shrink with the precision, whatever the size of the entries.
     """
 
     def __init__(self, x, patterns):
-        self._x, self._patterns, self._origin = x, patterns, [Fraction(0)] * len(x)
+        self._x, self._patterns = x, patterns = rational_point(x, patterns)
+        self._origin = [Fraction(0)] * len(x)
         self._sq = [_sq(x, rho) for rho in patterns]
         self._norms = [_sq(self._origin, rho) for rho in patterns]
         self._c = [max(self._norms) - norm for norm in self._norms]
@@ -122,6 +141,7 @@ class Balls:
         return [ball(Fraction(beta) * (min(numbers) - a)).exp() for a in numbers]
 
     def _soft_min(self, numbers, beta):
+        energy._positive("beta", beta)
         return ball(min(numbers)) - sum(self._weights(numbers, beta)).log() / ball(beta)
 
     def M_at(self, beta):

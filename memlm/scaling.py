@@ -2,6 +2,7 @@
 
 import csv
 from itertools import product
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ def reference(name):
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.csv")))
         raise ValueError(f"reference is {name!r}; expected one of {known}")
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    lines = [line for line in path.read_text(encoding="utf8").splitlines() if not line.startswith("#")]
     rows = list(csv.DictReader(lines))
     return {column: np.array([float(row[column] or "nan") for row in rows]) for column in rows[0]}
 
@@ -28,19 +29,32 @@ class Exponent(NamedTuple):
     high: float
 
 
+def _floats(name, values):
+    try:
+        values = np.asarray(values, dtype=float)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} holds no numbers ({error}); expected positive numbers") from None
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(f"{name} is {values}; expected positive numbers, all finite")
+    return values
+
+
 def _logs(x, y):
-    x, y = np.asarray(x, float), np.asarray(y, float)
+    x, y = _floats("x", x), _floats("y", y)
     if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
         raise ValueError(f"x and y have shapes {x.shape} and {y.shape}; expected two lists of equal length >= 2")
-    if not ((x > 0).all() and (y > 0).all()) or len(set(x)) < 2:
-        raise ValueError(f"x is {x} and y is {y}; expected positive numbers and at least two different x")
-    return np.log(x), np.log(y)
+    u, v = np.log(x), np.log(y)
+    if len(set(u)) < 2:
+        raise ValueError(f"x is {x}; expected at least two different x")
+    return u, v
 
 
 def fit_exponent(x, y, level=0.95):
     """Least squares of log y on log x: the slope with Student's t interval, which is infinite for two points. x, y (m,)."""
     from scipy.stats import t
 
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
     u, v = _logs(x, y)
     centred = u - u.mean()
     slope = centred @ v / (centred @ centred)
@@ -48,7 +62,7 @@ def fit_exponent(x, y, level=0.95):
     freedom = len(u) - 2
     if freedom == 0:
         return Exponent(float(slope), -np.inf, np.inf)
-    half = t.ppf((1 + level) / 2, freedom) * np.sqrt(residual @ residual / freedom / (centred @ centred))
+    half = t.ppf((1 + float(level)) / 2, freedom) * np.sqrt(residual @ residual / freedom / (centred @ centred))
     return Exponent(float(slope), float(slope - half), float(slope + half))
 
 
@@ -56,13 +70,19 @@ def exponent_range(x_low, x_high, y):
     """The slopes that ``fit_exponent`` can take when each x lies anywhere in [x_low, x_high]: (central, least, greatest).
 
     As a function of one log x with the others fixed, the slope is a ratio of a line to a parabola, so its extremes may lie
-    inside; each interval is searched on 41 points, ends included. x_low, x_high, y (m,), m <= 4.
+    inside; each interval is searched on 41 points, ends included. x_low, x_high, y (m,), 2 <= m <= 4. ValueError where
+    the intervals have a point in common: with all x equal there, the slope has no bound.
     """
     if len(y) > 4:
         raise ValueError(f"y has {len(y)} entries; expected at most 4")
+    x_low, x_high = _floats("x_low", x_low), _floats("x_high", x_high)
+    if x_low.shape != x_high.shape or x_low.ndim != 1 or not (x_low <= x_high).all():
+        raise ValueError(f"x_low is {x_low} and x_high is {x_high}; expected two lists of equal length, the second above")
+    central = fit_exponent(np.sqrt(x_low) * np.sqrt(x_high), y).value
+    if not x_low.max() > x_high.min():
+        raise ValueError(f"x_low is {x_low} and x_high is {x_high}; expected intervals without a point common to all")
     grid = np.array(list(product(*(np.geomspace(a, b, 41) for a, b in zip(x_low, x_high, strict=True)))))
     u, v = np.log(grid), np.log(np.asarray(y, float))
     centred = u - u.mean(1, keepdims=True)
     slopes = centred @ v / (centred**2).sum(1)
-    central = fit_exponent(np.sqrt(np.multiply(x_low, x_high)), y).value
     return Exponent(central, float(slopes.min()), float(slopes.max()))

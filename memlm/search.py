@@ -9,6 +9,9 @@ from itertools import product
 
 import torch
 
+from memlm.energy import _checked, _reals, seeded, whole
+from memlm.quantities import ball, rational_point
+
 SIZES = tuple(product((1, 2, 3, 4, 5, 8, 16, 64), (1, 2, 3, 5, 8, 16, 64)))  # (d, n)
 BATCH, WORST, STEPS = 2048, 8, 8  # random states for each set of patterns; how many of them then descend, and how far
 EPSILON = 2.0**-52
@@ -17,23 +20,60 @@ EPSILON = 2.0**-52
 def margin(bound, x, patterns):
     """(least of value - lower and upper - value, what rounding may have added to it), each (...), at the states x.
 
-    The second is 4 eps (n + d + 8) (1 + (|x| + max |rho|)^2 + |lower| + |value| + |upper|): sums of n products or of d
+    The second is 4 eps (n + d + 8) (1 + (|x| + max |rho|)^2 + |value| + |the end that is least|): sums of n products or of d
     exponentials, of numbers no larger than that, are this exact. A margin below it in size cannot be told from equality.
+    The other end has no part in it, however large, nor can it hide a violation: the end that is farther beyond its own
+    rounding counts. ValueError where a part is nan, or neither one number nor of the shape of the states.
     """
-    x, patterns = (torch.as_tensor(a, dtype=torch.float64) for a in (x, patterns))
-    lower, value, upper = parts = [
-        None if part is None else torch.as_tensor(part, dtype=torch.float64).broadcast_to(x.shape[:-1])
-        for part in bound.parts(x, patterns)
-    ]
-    gaps = [None if lower is None else value - lower, None if upper is None else upper - value]
-    least = torch.stack([gap for gap in gaps if gap is not None]).amin(0)
-    if least.isnan().any():
-        raise ValueError(
-            f"{bound.name} is nan at x = {x[least.isnan()][0].tolist()}; expected numbers, infinite ones included"
-        )
-    sizes = sum(part.detach().abs().nan_to_num(posinf=0) for part in parts if part is not None)
-    reach = (x.norm(dim=-1) + patterns.norm(dim=-1).max()).square().detach()
-    return least, 4 * EPSILON * (sum(patterns.shape) + 8) * (1 + reach + sizes)
+    x, patterns = _checked(x, patterns)
+    parts = _tensors(bound, x, patterns)
+    for name, part in parts.items():
+        if part.shape not in (x.shape[:-1], ()):
+            raise ValueError(
+                f"{bound.name}: {name} has shape {tuple(part.shape)}; expected {tuple(x.shape[:-1])}, one number a state"
+            )
+        if part.ndim == 0:
+            _same_for_all(bound, name, part, x.reshape(-1, x.shape[-1]), patterns)
+    return _margin(bound, parts, x, patterns)
+
+
+def _tensors(bound, x, patterns):
+    """{"lower": tensor, ...} of the parts that the bound has. One that it has and does not compute is an error."""
+    named = dict(zip(("lower", "value", "upper"), bound.parts(x, patterns), strict=True))
+    for name, part in named.items():
+        if (part is None) != (getattr(bound, name) is None):
+            raise ValueError(f"{bound.name}: {name} gives {part}; expected numbers where the bound has {name}=, else None")
+    return {name: _reals(f"{bound.name}: {name}", part) for name, part in named.items() if part is not None}
+
+
+def _same_for_all(bound, name, part, states, patterns):
+    # A part without an axis of states is a constant of the patterns, or it was summed over the states by mistake: then the
+    # first state alone or the last one gives another number.
+    for end in (states[:1], states[-1:]) if len(states) > 1 else ():
+        alone = _reals(f"{bound.name}: {name}", getattr(bound, name)(end, patterns))
+        if not (alone == part).all():
+            raise ValueError(
+                f"{bound.name}: {name} is {part.item():g} for {len(states)} states and another number for one of them; "
+                f"expected one number a state, shape {tuple(states.shape[:-1])}"
+            )
+
+
+def _margin(bound, parts, x, patterns):
+    value, rest = parts["value"], parts.keys() - {"value"}
+    pairs = [(value, parts[end]) if end == "lower" else (parts[end], value) for end in sorted(rest)]
+    gaps = torch.stack([(above - below).broadcast_to(x.shape[:-1]) for above, below in pairs])
+    if gaps.isnan().any():
+        where = x[gaps.isnan().any(0)][0]
+        raise ValueError(f"{bound.name} is nan at x = {where.tolist()}; expected numbers, infinite ones included")
+    reach = (x.norm(dim=-1) + patterns.norm(dim=-1).max()).square()
+    sizes = torch.stack([1 + reach + _size(above) + _size(below) for above, below in pairs]).detach()
+    rounding = 4 * EPSILON * (sum(patterns.shape) + 8) * sizes
+    least = torch.where(gaps.abs() <= rounding, 0.0, gaps).argmin(0, keepdim=True)
+    return gaps.gather(0, least).squeeze(0), rounding.gather(0, least).squeeze(0)
+
+
+def _size(part):
+    return part.abs().nan_to_num(posinf=0)  # an infinite end is met or missed whatever the rounding
 
 
 @dataclass(frozen=True)
@@ -86,7 +126,7 @@ def _descend(bound, x, patterns, steps):
     length = 0.5 * patterns.norm(dim=-1).max()
     for _ in range(steps):
         x, patterns = x.detach().requires_grad_(), patterns.detach().requires_grad_()
-        least, rounding = margin(bound, x, patterns)
+        least, rounding = _margin(bound, _tensors(bound, x, patterns), x, patterns)
         yield x.detach(), patterns.detach(), least.detach(), rounding
         if not least.requires_grad:
             return  # a bound without derivatives is attacked at random only
@@ -104,12 +144,13 @@ def attack(bound, tries=100_000, seed=0, sizes=SIZES):
     Reproducible from the seed. A margin that rounding may have made (see ``margin``) counts as 0, so slack < 0 means a
     violation beyond rounding and slack = 0 that the bound is met to within rounding; ``certify`` decides such a point.
     """
-    if tries != int(tries) or tries < 1:
-        raise ValueError(f"tries is {tries}; expected a whole number >= 1")
+    tries, sizes = whole("tries", tries), [(whole("d", d), whole("n", n)) for d, n in sizes]
+    if not sizes:
+        raise ValueError("sizes holds 0 pairs; expected at least one (d, n)")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the tensors are small; and the answer shall not depend on the number of cores
     try:
-        return _attack(bound, int(tries), torch.Generator().manual_seed(seed), sizes)
+        return _attack(bound, tries, seeded(seed), sizes)
     finally:
         torch.set_num_threads(threads)
 
@@ -136,9 +177,30 @@ def _attack(bound, tries, random, sizes):
     return best
 
 
-def _fractions(numbers):
-    numbers = numbers.tolist() if hasattr(numbers, "tolist") else numbers
-    return [_fractions(a) if isinstance(a, list | tuple) else Fraction(a) for a in numbers]
+def _certain(name, part):
+    """An end of a bound, a ball or a rational number. ValueError for a float and whatever else may have been rounded."""
+    import flint
+
+    if isinstance(part, int | Fraction | flint.arb) and not isinstance(part, bool):
+        return part
+    raise ValueError(f"{name} is {part!r}; expected a python-flint ball, a Fraction or a whole number: the rest is rounded")
+
+
+def _ends(bound, x, patterns):
+    """The pairs (smaller, larger) that the bound claims at a point, from its exact twin."""
+    lower, value, upper = bound.exact(x, patterns)
+    value = _certain(f"{bound.name}: exact value", value)
+    pairs = []
+    for name, end, function in (("lower", lower, bound.lower), ("upper", upper, bound.upper)):
+        if (end is None) != (function is None):
+            raise ValueError(
+                f"{bound.name}: exact {name} is {end!r}; expected a ball where the bound has {name}=, else None"
+            )
+        if end is not None:
+            end = _certain(f"{bound.name}: exact {name}", end)
+            pairs.append((end, value) if name == "lower" else (value, end))
+    rational = [all(isinstance(part, int | Fraction) for part in pair) for pair in pairs]  # compared as what they are
+    return [pair if r else tuple(map(ball, pair)) for r, pair in zip(rational, pairs, strict=True)]
 
 
 def certify(bound, exact_point, most=4096):
@@ -146,21 +208,19 @@ def certify(bound, exact_point, most=4096):
 
     The coordinates, x (n,) and patterns (d, n), are Fractions, whole numbers or floats, and taken as the exact numbers they
     are. Balls that overlap prove nothing: the precision is doubled from 64 bits on. Equality mostly stays undecided.
+    ValueError unless the exact twin returns balls, Fractions or whole numbers: a float may be rounded, and proves nothing.
     """
     import flint
 
     if bound.exact is None:
         raise ValueError(f"{bound.name} has no exact twin; expected Bound(exact=...) with balls for lower, value and upper")
-    x, patterns = map(_fractions, exact_point)
-    if not patterns or any(len(rho) != len(x) for rho in patterns):
-        raise ValueError(
-            f"the point has n = {len(x)} and patterns of {[len(r) for r in patterns]}; expected (n,) and (d, n)"
-        )
-    bits = 64
+    if len(exact_point) != 2:
+        raise ValueError(f"the point has {len(exact_point)} parts; expected two, x (n,) and patterns (d, n)")
+    x, patterns = rational_point(*exact_point)
+    bits, most = 64, whole("most", most, 64)
     while bits <= most:
         with flint.ctx.workprec(bits):
-            lower, value, upper = bound.exact(x, patterns)
-            pairs = [(lower, value)] * (lower is not None) + [(value, upper)] * (upper is not None)
+            pairs = _ends(bound, x, patterns)
             if any(a > b for a, b in pairs):
                 return True
             if all(a <= b for a, b in pairs):

@@ -2,8 +2,9 @@
 
 SymPy is good at identities and poor at inequalities, so inequalities are brought to a form in which nothing is left to
 guess: exponentials become positive generators, a <= b becomes b = a + u with u >= 0, and the difference has to be a
-polynomial whose coefficients are all >= 0. A True from here is a proof. A False of ``identical``, ``nonnegative`` and
-``positive`` means only that no proof was found; a False of ``decide`` is a disproof, with an exact ``counterexample``.
+polynomial whose coefficients are all >= 0. A True from here is a proof, and floats, which are rounded, are refused. A False
+of ``identical``, ``nonnegative`` and ``positive`` means only that no proof was found; a False of ``decide`` is a disproof,
+with an exact ``counterexample``.
 """
 
 from functools import reduce
@@ -17,7 +18,17 @@ def log_sum_exp(y, beta=1):
     """LSE(beta, y) = (1/beta) log sum_i exp(beta y_i) as a SymPy expression. [L1-L4] y: one or more expressions."""
     if len(y) == 0:
         raise ValueError("y holds 0 entries; expected at least 1")
+    if beta == 0:
+        raise ValueError("beta is 0; expected another number or a symbol")
     return sp.log(sum(sp.exp(beta * entry) for entry in y)) / beta
+
+
+def exact(expression):
+    """``expression`` as SymPy has it. ValueError if it holds a float: 0.1 + 0.2 is not 0.3, and 1e17 + 1.0 is 1e17."""
+    expression = sp.sympify(expression)
+    for rounded in expression.atoms(sp.Float):
+        raise ValueError(f"the expression holds the float {rounded}; expected whole numbers, Rationals and symbols")
+    return expression
 
 
 def identical(a, b=0):
@@ -25,10 +36,11 @@ def identical(a, b=0):
 
     The numerator of the difference must expand to 0, exponentials of sums being split. No number is ever put in.
     """
+    a, b = exact(a), exact(b)
     if isinstance(a, sp.MatrixBase) or isinstance(b, sp.MatrixBase):
         shapes = [getattr(side, "shape", None) for side in (a, b)]
         return shapes[0] == shapes[1] and all(identical(left, right) for left, right in zip(a, b, strict=True))
-    numerator, denominator = sp.fraction(sp.together(sp.expand(sp.sympify(a) - sp.sympify(b))))
+    numerator, denominator = sp.fraction(sp.together(sp.expand(a - b)))
     if sp.expand(denominator) == 0 or numerator.has(sp.nan, sp.zoo, sp.oo):
         return False
     return sp.expand(numerator) == 0
@@ -68,8 +80,9 @@ def _terms(expression, generators):
     for generator in generators:
         if not _at_least_zero(generator):
             raise ValueError(f"generator {generator} is not known to be >= 0; expected a symbol declared so or exp(real)")
+    expression = sp.expand(exact(expression))
     try:
-        return sp.Poly(sp.expand(expression), *generators).terms() if generators else [((), sp.expand(expression))]
+        return sp.Poly(expression, *generators).terms() if generators else [((), expression)]
     except sp.PolynomialError:
         return None
 
@@ -106,7 +119,7 @@ def induction(difference, base, terms, where=None, constants=()):
     where: {symbol: expression}, an equation that holds for the added entry, such as {largest: t + u} with u >= 0.
     ValueError if a symbol of the new entry occurs in ``difference``: it would stand for one and the same entry always.
     """
-    difference = sp.sympify(difference)
+    difference = exact(difference)
     if base.keys() != terms.keys():
         raise ValueError(f"base has the sums {set(base)} and terms {set(terms)}; expected the same")
     new = set().union(*(sp.sympify(term).free_symbols for term in terms.values())) - terms.keys() - set(constants)
@@ -192,7 +205,7 @@ def _refute(statement, assumptions):
     """("unsat" | "sat" | "unknown", counterexample or None) of the assumptions and the negated statement."""
     import z3
 
-    statement, assumptions = sp.sympify(statement), [sp.sympify(a) for a in assumptions]
+    statement, assumptions = exact(statement), [exact(a) for a in assumptions]
     symbols = sorted(set().union(*(part.free_symbols for part in (statement, *assumptions))), key=str)
     if len({s.name for s in symbols}) < len(symbols):
         raise ValueError(f"symbols {symbols} share a name; expected one set of assumptions for each name")

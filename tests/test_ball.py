@@ -342,3 +342,119 @@ BAD = [
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Numbers of balls of any length, and the ends of the floats
+
+LONG = [10**400, 10**5000, Fraction(10**400, 3), 2**70 + 1, Fraction(10**700, 10**300 + 1), Fraction(3, 2), 1]
+
+
+@pytest.mark.parametrize("d", LONG, ids=lambda d: f"{float(arb(d.numerator).log() - arb(d.denominator).log()):.4g}")
+def test_any_number_of_balls_counts_by_its_logarithm(d):
+    for point in ((3, 1.0), (1, 1e-200), (1e6, 250.0)):
+        exact, found = ball.certified_log_partition(*point, d), ball.log_partition(*point, d)
+        log_d = float(exact - ball.certified_log_mass(*point))
+        assert abs(exact - float(found)) < allowed(float(exact), point[0]) + 1e-15 * log_d
+    for dimension in (100, 1e4, 1e8):
+        for twin, value in (
+            (ball.certified_unit_volume_radius, ball.unit_volume_radius),
+            (ball.certified_unit_mass_radius, ball.unit_mass_radius),
+        ):
+            found = float(value(dimension, d))
+            assert abs(twin(dimension, d) / found - 1) < 1e-14 * (1 + abs(np.log(found)))
+
+
+def test_numbers_of_balls_may_be_mixed_and_wrong_ones_are_refused():
+    found = ball.log_partition(3, 1.0, [10**400, 2, Fraction(5, 2)])
+    assert found.shape == (3,) and found[1] == ball.log_partition(3, 1.0, 2)
+    planted = (
+        0,
+        -(10**400),
+        Fraction(1, 10**400),
+        [10**400, 0.5],
+        [10**400, float("nan")],
+        [10**400, "2"],
+        float("inf"),
+        None,
+    )
+    for wrong in planted:
+        with pytest.raises(ValueError, match=r"d is .*; expected"):
+            ball.log_partition(3, 1.0, wrong)
+    with pytest.raises(ValueError, match=r"r_V is below 2e-308 at n = 1 with log d = 921.034; expected a smaller d"):
+        ball.unit_mass_radius(1, 10**400)
+
+
+def test_the_ends_of_the_floats_are_right_or_refused():
+    points = [(3, 5e-324), (3, 1e-320), (3, 1.7e308), (1e300, 1e150), (1e300, 1e-300), (1e12, 2e5), (1e10, 25000.0)]
+    assert worst(ball.log_volume, ball.certified_log_volume, points) < 1
+    assert worst(ball.log_mass, ball.certified_log_mass, [*points[:5], (1e9, 8000.0), (1e10, 25000.0)]) < 1
+    planted = [
+        lambda n, r: np.maximum(ball.log_volume(n, r), -2000),
+        lambda n, r: n * np.log(np.maximum(r, 1e-307)) + ball.log_volume(n, 1.0),
+    ]
+    assert sum(worst(wrong, ball.certified_log_volume, points) > 1 for wrong in planted) == len(planted) == 2
+
+
+REFUSED = [
+    (lambda: ball.log_mass(10**400, 1), "n is no number .* too large to convert to float; expected >= 1"),
+    (lambda: ball.log_mass(1e301, 1), "n is 1e[+]301; expected finite numbers >= 1"),
+    (lambda: ball.log_mass(3, 10**400), "r is no number"),
+    (lambda: ball.log_mass("three", 1), "n is no number"),
+    (lambda: ball.log_mass(3, 1, power=np.array([1, 2])), "power is .*; expected 1 for"),
+    (lambda: ball.log_mass(3, 1, power=float("nan")), "power is nan; expected 1 for"),
+    (lambda: ball.stirling_correction(0), "a is 0.0; expected finite numbers >= 0.5"),
+    (lambda: ball.certified_log_mass("3", 1), "n is '3'; expected a finite exact number"),
+    (lambda: ball.certified_log_mass(3, float("nan")), "r is nan; expected a finite exact number"),
+    (lambda: ball.certified_log_mass(1e16, 70710678.1), "terms; expected so small an n or r"),
+    (lambda: ball.certified_series(1, 1e12), "terms; expected so small an n or r"),
+    (lambda: ball.certified_unit_mass_radius(1e14), "expected n below 1e13"),
+    (lambda: ball.certified_line_mass([float("nan")], [1]), "pattern is nan; expected a finite exact number"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED)
+def test_what_no_float_or_ball_can_hold_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_twins_take_numbers_as_exactly_what_they_are():
+    import decimal
+
+    import mpmath
+
+    exact = ball.certified_log_volume(3, Fraction(1, 10))
+    assert ball.certified_log_volume(3, decimal.Decimal("0.1")).overlaps(exact)
+    for rounded in (0.1, np.float32(0.1), np.longdouble(1) / 10):
+        assert not ball.certified_log_volume(3, rounded).overlaps(exact)
+        assert ball.certified_log_volume(3, rounded).overlaps(
+            ball.certified_log_volume(3, Fraction(*rounded.as_integer_ratio()))
+        )
+    with pytest.raises(ValueError, match="expected a finite exact number"):
+        ball.certified_log_volume(3, mpmath.mpf("0.1"))  # float() would round it
+
+
+def test_floats_prove_and_disprove_nothing():
+    assert decide(sp.Float(0.5) * r) is None and ball_proofs.positive_for_all_r(r + 1e17 - 1e17) in (True, None)
+    assert decide(1e-17 - sp.Float(1.0) * r) is None  # false at r = 1, but by a rounded coefficient
+    with pytest.raises(ValueError, match="holds the float"):
+        integrand(0.5 * sp.lowergamma(n, r))
+
+
+def test_proofs_about_radii_want_balls_and_at_least_one_case():
+    window, brackets = ball_proofs.volume_in_window, ball_proofs.brackets_the_radius
+    for call in (
+        lambda: window(lambda k: float(ball.stirling_radius(float(k))), [3]),
+        lambda: brackets(lambda k: float(ball.unit_mass_radius(float(k))) * 1.001, [1024]),
+    ):
+        with pytest.raises(ValueError, match="expected a python-flint ball"):
+            call()
+    for call in (
+        lambda: window(ball.certified_stirling_radius, []),
+        lambda: brackets(ball.certified_stirling_radius, []),
+        lambda: ball_proofs.decides_the_sum(ball_proofs.half_distance, []),
+    ):
+        with pytest.raises(ValueError, match="0 cases to check; expected at least 1"):
+            call()
+    touching = [0.1, 0.1 + 0.2], [0.1, 0.1]  # as floats 0.2 apart less the last digit; in float arithmetic exactly 0.2
+    assert ball_proofs.separated(*touching) == (Fraction(0.1 + 0.2) - Fraction(0.1) > 2 * Fraction(0.1))

@@ -371,3 +371,142 @@ BAD = [
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Checkers that must not acquit what they could not compute
+
+
+def test_an_end_that_is_far_away_hides_no_violation_of_the_other():
+    def off(lower, by):
+        return Bound(lower, lambda x, p: energy.layer_energy(x, p), lambda x, p: energy.layer_energy(x, p) - by, "off")
+
+    ends = {
+        "none": None,
+        "-1e33": lambda x, p: -1e33,
+        "-1e300": lambda x, p: -1e300,
+        "-inf": lambda x, p: -math.inf,
+        "far below": lambda x, p: -1e30 * (1 + x.square().sum(-1)),
+    }
+    for lower in ends.values():
+        for by in (1e17, 1e9, 1.0):
+            assert attack(off(lower, by), 5000).slack < -by / 2
+    above = Bound(lambda x, p: 1e17 + 0 * x[..., 0], lambda x, p: 0 * x[..., 0], lambda x, p: 1e300, "above")
+    assert attack(above, 1000).slack == -1e17
+    # beyond its own rounding the upper end is missed by 1, within its own the lower one by more: the upper one counts
+    both = Bound(lambda x, p: 1e30 + 1e15, lambda x, p: 1e30 * torch.ones(len(x)).double(), lambda x, p: 1e30 - 1e20, "both")
+    assert attack(both, 10).slack == pytest.approx(-1e20)
+
+
+SCALARS = {
+    "sum": lambda x, p: x.sum(),
+    "mean": lambda x, p: energy.layer_energy(x, p).mean(),
+    "largest": lambda x, p: x.square().sum(-1).max(),
+    "least": lambda x, p: x.square().sum(-1).min(),
+    "a float": lambda x, p: x.sum().item(),
+    "an array": lambda x, p: x.detach().numpy().sum(),
+}
+
+
+@pytest.mark.parametrize("part", SCALARS.values(), ids=SCALARS)
+def test_a_value_summed_over_the_states_is_refused_by_name(part):
+    with pytest.raises(ValueError, match=r"mine: value is .* for 2048 states and another number for one of them"):
+        attack(Bound(value=part, upper=lambda x, p: 1e9 + x.square().sum(-1), name="mine"), 5000)
+    with pytest.raises(ValueError, match=r"mine: upper is .* for 2048 states"):
+        attack(Bound(value=energy.layer_energy, upper=part, name="mine"), 5000)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7, 1), (1, 7), (6,), (7, 2)])
+def test_a_part_of_another_shape_is_refused_by_name(shape):
+    x, patterns = torch.zeros(7, 2), torch.ones(3, 2)
+    for name in ("lower", "value", "upper"):
+        parts = {"lower": lambda x, p: -1.0, "value": lambda x, p: x[..., 0], "upper": lambda x, p: 1.0}
+        wrong = Bound(**parts | {name: lambda x, p: torch.zeros(shape)}, name="mine")
+        with pytest.raises(ValueError, match=rf"mine: {name} has shape \({shape[0]},.*expected \(7,\), one number a state"):
+            margin(wrong, x, patterns)
+
+
+def test_constants_and_functions_of_the_patterns_alone_may_be_single_numbers():
+    spread = Bound(
+        value=lambda x, p: p.square().sum(), lower=lambda x, p: 0, upper=lambda x, p: torch.tensor(1e99), name="p"
+    )
+    assert attack(spread, 3000).slack > 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, None])
+def test_a_bound_that_is_not_computed_everywhere_is_an_error_that_names_the_point(bad):
+    def value(x, p):
+        e = energy.layer_energy(x, p)
+        return torch.where(e > 100, math.nan, e) if bad is math.nan else (e - e) / (e - e)
+
+    with pytest.raises(ValueError, match=r"holes is nan at x = \[-?\d"):
+        attack(Bound(value=value, upper=energy.nearest_sq_distance, name="holes"), 20_000)
+    with pytest.raises(ValueError, match="x holds nan; expected finite numbers"):
+        margin(bounds.P1, [math.nan], [[1.0]])
+
+
+def in_numbers(kind):
+    """The false statement 0.1 + 0.2 > 0.3 as a bound whose exact twin computes in numbers of this kind."""
+    tenth, fifth, third = (kind(number) for number in ("0.1", "0.2", "0.3"))
+    return Bound(
+        value=lambda x, p: 0.3, lower=lambda x, p: 0.1 + 0.2, exact=lambda x, p: (tenth + fifth, third, None), name="0.3"
+    )
+
+
+def rounded_kinds():
+    import mpmath
+    import numpy as np
+
+    return {
+        "float": float,
+        "numpy": np.float64,
+        "float32": lambda text: np.float32(float(text)),
+        "torch": lambda text: torch.tensor(float(text), dtype=torch.float64),
+        "mpmath": mpmath.mpf,
+        "SymPy": sp.Float,
+        "complex": lambda text: complex(float(text)),
+        "whole numbers of numpy": lambda text: np.int64(float(text) * 10),
+        "truth": lambda text: float(text) > 0.25,
+    }
+
+
+@pytest.mark.parametrize("kind", rounded_kinds().values(), ids=rounded_kinds())
+def test_rounded_numbers_are_no_certificate(kind):
+    with pytest.raises(
+        ValueError, match=r"0.3: exact value is .*; expected a python-flint ball, a Fraction or a whole number"
+    ):
+        certify(in_numbers(kind), ([0], [[0]]))
+
+
+def test_fractions_and_balls_are_certificates_and_a_float_point_is_the_number_that_it_is():
+    from flint import arb, ctx
+
+    assert certify(in_numbers(Fraction), ([0], [[0]])) is False  # equality, decided among rationals
+    assert certify(in_numbers(lambda text: arb(text)), ([0], [[0]])) is None  # and not among balls
+    above = Bound(value=lambda x, p: 0, upper=lambda x, p: 0, exact=lambda x, p: (None, x[0], Fraction(3, 10)), name="x")
+    assert certify(above, ([0.1 + 0.2], [[0]])) is True and certify(above, ([0.3], [[0]])) is False
+    assert certify(above, ([Fraction(3, 10)], [[0]])) is False
+    with ctx.workprec(200):  # 0.1 and 0.3 are taken as the floats that they are, and their difference is not rounded
+        assert Balls([0.1], [[0.3]]).g.overlaps(Balls([Fraction(0.1)], [[Fraction(0.3)]]).g)
+        assert not Balls([0.1], [[0.3]]).g.overlaps(Balls([Fraction(1, 10)], [[Fraction(3, 10)]]).g)
+
+
+LESS = [
+    (lambda: certify(Bound(value=abs, upper=abs, exact=lambda x, p: (None, 0, None)), ([0], [[0]])), "exact upper is None"),
+    (lambda: certify(Bound(value=abs, upper=abs, exact=lambda x, p: (0, 0, 0)), ([0], [[0]])), "exact lower is 0; expected"),
+    (lambda: certify(bounds.P1, ([math.nan], [[0]])), "x holds nan; expected finite exact numbers"),
+    (lambda: certify(bounds.P1, ([0], [[math.inf]])), "patterns holds inf; expected finite exact numbers"),
+    (lambda: certify(bounds.P1, (0, [[0]])), "no lists of numbers; expected"),
+    (lambda: certify(bounds.P1, ([], [[]])), "n = 0 and patterns of"),
+    (lambda: attack(bounds.P1, math.nan), "tries is nan; expected a whole number >= 1"),
+    (lambda: attack(bounds.P1, 10, sizes=[]), "sizes holds 0 pairs"),
+    (lambda: attack(Bound(value=lambda x, p: None, upper=lambda x, p: 0)), "bound: value gives None; expected numbers"),
+    (lambda: attack(Bound(lambda x, p: None, energy.layer_energy)), "bound: lower gives None; expected numbers"),
+    (lambda: attack(Bound(value=lambda x, p: 1j * x.sum(-1), upper=lambda x, p: 0)), "value is no array of real numbers"),
+    (lambda: attack(Bound(value=lambda x, p: "none", upper=lambda x, p: 0)), "value is no array of real numbers"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), LESS)
+def test_certificates_and_attacks_refuse_what_they_cannot_use(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

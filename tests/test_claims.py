@@ -253,3 +253,81 @@ def test_an_unknown_profile_is_named_before_anything_is_written(tmp_path):
         with pytest.raises(ValueError, match="profile is 'foo'; expected one of smoke, cpu, gpu, paper"):
             call()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("slack", [math.inf, math.nan, float("inf")])
+def test_a_search_that_computed_nothing_passes_nothing(slack):
+    assert attacked("a", slack, 10**6).passed is None
+    assert attacked("a", 1.0, math.nan).passed is None
+    assert attacked("a", -math.inf, 10).passed is False
+
+
+def test_infinite_numbers_decide_nothing_and_infinite_bands_are_refused():
+    for values in ([math.inf, 1.0, 1.0], [-math.inf, math.inf, 1.0], [1.0, math.nan, 1.0], [1e308, -1e308, 1e308]):
+        assert measured("m", values, 1.0, 0.05, "why").passed is None
+        assert above("m", values, 1.0, "why").passed is None and below("m", values, 1.0, "why").passed is None
+    planted = {
+        "tolerance is inf": lambda: measured("m", [1.0, 1.0, 1.0], 9.0, math.inf, "why"),
+        "tolerance is nan": lambda: measured("m", [1.0, 1.0, 1.0], 9.0, math.nan, "why"),
+        "tolerance is -1.0": lambda: measured("m", [1.0, 1.0, 1.0], 9.0, -1, "why"),
+        "target is nan": lambda: measured("m", [1.0, 1.0, 1.0], math.nan, 1, "why"),
+        "bound is -inf": lambda: above("m", [1.0, 1.0, 1.0], -math.inf, "why"),
+        "bound is inf": lambda: below("m", [1.0, 1.0, 1.0], math.inf, "why"),
+        "bound is nan": lambda: below("m", [1.0, 1.0, 1.0], math.nan, "why"),
+        "values is empty": lambda: above("m", [], 1.0, "why"),
+    }
+    for message, call in planted.items():
+        with pytest.raises(ValueError, match=f"{message}; expected"):
+            call()
+
+
+def test_an_interval_at_the_ends_of_the_floats_and_of_one_value():
+    assert claims.interval([1e308, 1e308]) == (1e308, 0.0)
+    assert claims.interval([5.0]) == (5.0, pytest.approx(math.nan, nan_ok=True))
+    for level in (95, 0, 1, -0.5, 1.5, math.nan, "0.95", None):
+        with pytest.raises(ValueError, match=r"level is .*; expected a share between 0 and 1"):
+            claims.interval([1.0, 2.0, 3.0], level=level)
+
+
+def test_numbers_balls_and_findings_are_no_truth_values():
+    import numpy as np
+    import sympy as sp
+    import torch
+    from flint import arb
+
+    for true in (True, np.True_, torch.tensor(True), sp.true):
+        assert certified("c", true, "").passed is True and proved("p", true, "").passed is True
+    for false in (False, np.False_, torch.tensor(False), sp.false):
+        assert certified("c", false, "").passed is False
+    planted = (
+        1,
+        0.0,
+        math.nan,
+        1e-17,
+        "True",
+        [True],
+        arb(1),
+        torch.tensor(0.3),
+        np.array([True, True]),
+        sp.Symbol("x") > 0,
+    )
+    for wrong in planted:
+        for make in (certified, proved):
+            with pytest.raises(ValueError, match=r"c: passed is .*; expected True, False or None"):
+                make("c", wrong, "")
+
+
+def test_only_comparisons_of_balls_settle():
+    import numpy as np
+    import torch
+
+    third = np.float64(0.3)
+    for true, false in (
+        (np.float64(0.1) + np.float64(0.2) > third, False),
+        (False, torch.tensor(0.3) < 0.2),
+        (0.1 + 0.2 - 0.3, False),
+        (None, True),
+        (True, True),
+    ):
+        with pytest.raises(ValueError, match="expected those of balls, bools of which one is False"):
+            claims.settled(true, false)

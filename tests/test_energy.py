@@ -3,6 +3,7 @@
 ./run_tests.sh tests/test_energy.py
 """
 
+import math
 from fractions import Fraction
 from functools import partial
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memlm import energy
+from memlm.quantities import Balls
 
 PLANE = torch.tensor([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]], dtype=torch.float64)
 LINE = torch.tensor([[-2.0], [0.0], [1.0]], dtype=torch.float64)
@@ -226,5 +228,164 @@ BAD = [
 
 @pytest.mark.parametrize(("call", "message"), BAD)
 def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# Where digits are lost: far from 0, at tiny and huge scales, at every temperature
+
+
+def exactly(quantity, x, patterns):
+    """A quantity of ``memlm.quantities.Balls`` at a float point, at 3000 bits, as a float."""
+    import flint
+
+    with flint.ctx.workprec(3000):
+        return float(quantity(Balls(x, patterns)))
+
+
+def hard_cases(count=150):
+    """(x, patterns, beta): scales from 1e-140 to 1e140, up to 1e8 scales away from 0; duplicates, ties, equal norms."""
+    random = torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, generator=random, dtype=torch.float64)
+    for k in range(count):
+        d, n = (1, 2, 3, 16)[k % 4], (1, 2, 5)[k % 3]
+        scale, away = 10.0 ** ((-140, -9, -3, 0, 3, 9, 140)[k % 7]), (0, 1e3, 1e6, 1e8)[k % 4]
+        patterns = draw(d, n)
+        if k % 5 == 1:
+            patterns = (2 * patterns).round() / 2
+        if k % 5 == 2:
+            patterns = patterns[torch.randint((d + 1) // 2, (d,), generator=random)]
+        if k % 5 == 3:
+            patterns = patterns / patterns.norm(dim=-1, keepdim=True)
+        patterns = scale * (patterns + away)
+        x = (patterns[0], patterns.mean(0), torch.zeros(n, dtype=torch.float64), patterns[0] + 100 * scale * draw(n))[k % 4]
+        yield x, patterns, (1e-10, 0.5, 1.0, 7.0, 1e10)[k % 5]
+
+
+def off_by(value):
+    """Largest error of value(x, patterns, beta) in units of 1e-15 (n + d + 8) of the MCHN energy."""
+    worst = 0.0
+    for x, patterns, beta in hard_cases():
+        found, exact = float(value(x, patterns, beta)), exactly(lambda q, b=beta: q.M_at(b), x, patterns)
+        size = 1e-15 * (sum(patterns.shape) + 8) * (exact + 1e-292)
+        worst = max(worst, abs(found - exact) / size if math.isfinite(found) else math.inf)
+    return worst
+
+
+def test_T1_mchn_energy_keeps_its_digits_at_every_scale_and_planted_ways_do_not():
+    assert off_by(energy.mchn_energy) < 1
+    assert all(energy.mchn_energy(*case) >= 0 for case in hard_cases())
+
+    def by_products(x, p, beta):
+        largest = p.square().sum(-1).max()
+        return (x.square().sum() + largest) / 2 + math.log(len(p)) / beta - energy.log_sum_exp(x @ p.T, beta)
+
+    def squares(x, p):
+        norms = p.square().sum(-1)
+        return (x - p).square().sum(-1) + norms.max() - norms
+
+    planted = {
+        "inner products": by_products,
+        "logarithm of the mean alone": lambda x, p, beta: (
+            squares(x, p).min() / 2 - (beta * (squares(x, p).min() - squares(x, p)) / 2).exp().mean().log() / beta
+        ),
+        "c_i lost": lambda x, p, beta: energy._mchn((x - p).square().sum(-1), beta),
+        "log d added at the end": lambda x, p, beta: -energy.log_sum_exp(-squares(x, p) / 2, beta) + math.log(len(p)) / beta,
+    }
+    refused = sum(off_by(wrong) > 1 for wrong in planted.values())
+    assert refused == len(planted) == 4
+
+
+def test_gradients_and_hessians_keep_their_digits_far_out():
+    near = 1e-3 * PLANE
+    for shift in (0.0, 1e3, 1e9):
+        moved, x = near + shift, near[:1] + 1e-3 + shift
+        there = (moved - moved[0], x - moved[0])  # the same picture, seen from a pattern: exact differences
+        for beta in (1.0, 1e6):
+            sq = (there[1] - there[0]).square().sum(-1)
+            w = torch.softmax(-sq, -1)
+            expected = 2 * (w[:, None] * (there[1] - there[0])).sum(0)
+            assert (energy.layer_gradient(x, moved)[0] - expected).abs().max() < 1e-15 * 1e-2
+            assert torch.isfinite(energy.mchn_gradient(x, moved, beta)).all()
+        spread = (w[:, None] * there[0]).sum(0)
+        covariance = (there[0] - spread).T @ (w[:, None] * (there[0] - spread))
+        expected = 2 * (torch.eye(2, dtype=torch.float64) - 2 * covariance)
+        assert (energy.layer_hessian(x, moved)[0] - expected).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("y", "beta", "exact"),
+    [
+        ([1e308, 1e308], 10.0, 1e308),
+        ([-1e308, 1e308], 10.0, 1e308),
+        ([1.7e308, -1.7e308], 1e300, 1.7e308),
+        ([3.0, 3.0], 1e300, 3.0),
+        ([3.0, 3.0], 1e-300, math.log(2) * 1e300),
+        ([5e-324, 0.0], 1.0, math.log(2)),
+        ([-7.25], 1e-300, -7.25),
+        ([1.0, 2.0], Fraction(1, 2), 2 * math.log(math.exp(0.5) + math.exp(1))),
+    ],
+)
+def test_log_sum_exp_at_the_ends_of_the_floats(y, beta, exact):
+    assert energy.log_sum_exp(y, beta).item() == pytest.approx(exact, rel=4e-16)
+
+
+def test_distinct_sees_what_is_apart_at_any_distance_from_0():
+    pair = torch.tensor([[0.0, 0.0], [1e-3, 0.0]], dtype=torch.float64)
+
+    def right(f):
+        apart = all(len(f(pair + shift, 1e-4)) == 2 and len(f(pair + shift, 1e-2)) == 1 for shift in (0, 1.0, 1e3, 1e6, 1e8))
+        many = torch.cat([pair + 1e6] * 20)  # from 25 points on torch takes inner products by itself
+        return apart and len(f(many, 1e-4)) == 2 and len(f(1e-200 * pair, 0.0)) == 2 and len(f(1e250 * pair, 1e240)) == 2
+
+    def by(distances):
+        return lambda points, tol: points[~(distances(points) <= tol).tril(-1).any(-1)]
+
+    assert right(energy.distinct)
+    planted = {
+        "inner products": lambda p: torch.cdist(p, p, compute_mode="use_mm_for_euclid_dist"),
+        "squares": lambda p: (p[:, None] - p).square().sum(-1).sqrt(),
+        "norms alone": lambda p: (p.norm(dim=-1)[:, None] - p.norm(dim=-1)).abs(),
+    }
+    refused = sum(not right(by(wrong)) for wrong in planted.values())
+    assert refused == len(planted) == 3
+    assert energy.distinct(torch.empty(0, 2)).shape == (0, 2)
+
+
+def test_flips_are_refused_where_energies_say_nothing():
+    x, ones = torch.ones(784, dtype=torch.float64), torch.ones(3, 784, dtype=torch.float64)
+    x[0] = -1
+    assert torch.equal(energy.flip_step(x, ones, partial(energy.krotov_hopfield_energy, degree=100)), ones[0])
+    for degree in (107, 150, 151, 2**40):
+        with pytest.raises(ValueError, match=rf"degree {degree} is -?inf at one of the states; expected a finite number"):
+            energy.flip_step(x, ones, partial(energy.krotov_hopfield_energy, degree=degree))
+    planted = {
+        "infinite": lambda a, p: torch.full(a.shape[:-1], -math.inf),
+        "nan": lambda a, p: torch.full(a.shape[:-1], math.nan),
+        "one number for all states": lambda a, p: a.sum(),
+        "the exponentials themselves": lambda a, p: -(a @ p.T).exp().sum(-1),
+    }
+    states = torch.stack([x, ones[0]])
+    for wrong in planted.values():
+        with pytest.raises(ValueError, match=r"energy (is|has shape) .* expected"):
+            energy.flip_step(states, ones, wrong)
+
+
+SILENT = [
+    (lambda: energy.retrieve(PLANE, PLANE, step=lambda x, p: x * math.nan), "the state after a step holds nan"),
+    (lambda: energy.retrieve(PLANE, PLANE, step=lambda x, p: x.sum()), r"step returns shape \(\); expected that of x"),
+    (lambda: energy.gradient_error(lambda x: x.sum(-1), lambda x: x * math.nan, PLANE), "the closed gradient holds nan"),
+    (lambda: energy.gradient_error(lambda x: x.sum(-1), lambda x: x.sum(), PLANE), r"shapes \(3, 2\) and \(\)"),
+    (lambda: energy.gradient_error(lambda x: torch.ones(3), lambda x: x, PLANE), "energy does not depend on x"),
+    (lambda: energy.mchn_energy([1e160], [[1.0]]), r"x holds 1e\+160; expected finite numbers of at most 1e\+150"),
+    (lambda: energy.mchn_energy([1.0], [[1.0]], 1e-310), "beta is 1e-310; expected a finite number > 0"),
+    (lambda: energy.log_sum_exp([1.0, -math.inf]), "y holds -inf; expected finite numbers"),
+    (lambda: energy.log_sum_exp([1.0, 2.0], 10**400), "beta is a number of 1329 bits; expected a finite number > 0"),
+    (lambda: energy.hopfield_energy([1.0, 1.0], [[1.0, -1.0]], bias=[1.0]), r"bias has shape \(1,\); expected \(2,\)"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), SILENT)
+def test_what_would_give_a_silent_nan_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -339,3 +339,66 @@ def test_S42_E8_inductions_by_machine_and_wrong_ones():
     wrongs = {"half": L * M / 2 - S, "reversed": S - L * M, "log l lost": M - S, "one less": (L - 1) * M - S}
     refused = sum(not symbolic.nonnegative_for_every_n(w, [M, a, u], first, more, where) for w in wrongs.values())
     assert refused == len(wrongs) >= 3
+
+
+# --- searches that must not drop what they could not compute ----------------------------------------------------------
+
+
+def test_a_margin_that_is_nan_or_of_another_shape_is_an_error_that_names_the_stack():
+    true = descent.bounds_margin
+    planted_errors = {
+        "nan always": lambda x, g: true(x, g) * math.nan,
+        "nan at some": lambda x, g: torch.where(x[..., 0] > 2, math.nan, true(x, g)),
+        "0/0": lambda x, g: (true(x, g) - true(x, g)) / 0,
+        "relative to infinity": lambda x, g: descent.relative(-torch.ones(len(x)), (1000 + x[:, 0].abs()).exp()),
+    }
+    for wrong in planted_errors.values():
+        with pytest.raises(ValueError, match=r"margin is nan at x = \[.*\], groups = \[.*\]; expected a number"):
+            search(wrong, TRIES, 0)
+    for wrong in (lambda x, g: true(x, g).sum(), lambda x, g: x, lambda x, g: 0.0):
+        with pytest.raises(ValueError, match=r"margin has shape .*, one number for each stack"):
+            search(wrong, TRIES, 0)
+
+
+def test_storage_slack_refuses_what_it_cannot_compute_and_keeps_its_digits_far_out():
+    def slack(patterns, r=0.5):
+        return layered.storage_slack(patterns, r, torch.Generator().manual_seed(0))
+
+    pair = torch.tensor([[0.0, 0.0], [4.0, 0.0]], dtype=torch.float64)
+    assert slack(pair + 1e8) == pytest.approx(slack(pair), abs=1e-7)  # patterns rounded to 1e-8
+    far = torch.tensor([[0.0], [2.0**-30]], dtype=torch.float64) + 2.0**20
+    assert slack(far, 2.0**-31) == pytest.approx(slack(far - 2.0**20, 2.0**-31), rel=1e-6)
+    one = torch.full((1, 1), 2.0**27, dtype=torch.float64)
+    assert slack(one, 1e-9) == 1.0
+    bad = [
+        (lambda: slack(pair * math.nan), "patterns holds nan"),
+        (lambda: slack(pair, math.nan), "r is nan; expected a finite number > 0"),
+        (lambda: slack(pair, 0), "r is 0; expected a finite number > 0"),
+        (lambda: slack(pair[:0]), r"patterns have shape \(0, 2\)"),
+        (lambda: layered.storage_margin(math.nan, 0.5, 2), "s holds nan"),
+        (lambda: layered.storage_margin(-1.0, 0.5, 2), "s is -1.0; expected distances >= 0"),
+        (lambda: layered.storage_margin(3.0, 0.5, 0), "d is 0.0; expected numbers of patterns >= 1"),
+        (lambda: layered.storage_margin(3.0, 0.5, 10**400), "d is no array of real numbers"),
+        (lambda: descent.least_separation(0.5, 1), "d is 1; expected a whole number >= 2"),
+        (lambda: descent.least_separation(math.nan, 2), "r is nan; expected"),
+        (lambda: nearest_energy([math.nan], ZERO), "x holds nan"),
+        (lambda: layered.disjoint(torch.full((2, 1), math.nan), 1.0), "points holds nan"),
+    ]
+    for call, message in bad:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_S44_the_least_separation_of_tiny_balls():
+    for r in (1e-300, 1e-100, 1e-30, 1e-3, 1e3, 1e100):
+        for d in (2, 10**6):
+            s = descent.least_separation(r, d)
+            assert layered.storage_margin(s, r, d) > 0 >= layered.storage_margin(s * (1 - 1e-9), r, d)
+
+
+def test_A3_balls_are_disjoint_or_not_at_any_distance_from_0():
+    for away in (0.0, 1e3, 1e6):
+        pair = torch.tensor([[0.0], [2.0**-10]], dtype=torch.float64) + away
+        assert layered.disjoint(pair, 2.0**-11 * 0.999) and not layered.disjoint(pair, 2.0**-11 * 1.001)
+    tiny = torch.tensor([[0.0, 0.0], [0.0, 1e-200]], dtype=torch.float64)
+    assert layered.disjoint(tiny, 0.49e-200) and not layered.disjoint(tiny, 0.51e-200)

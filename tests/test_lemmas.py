@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from memlm import lemmas
+from memlm import claims, lemmas
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +62,22 @@ def test_slacks_by_hand():
     }
     for id, values in expected.items():
         assert lemmas.SLACKS[id](x, y).tolist() == pytest.approx([float(value) for value in values], abs=1e-15), id
+
+
+def test_a_slack_that_is_nan_or_of_another_shape_is_an_error_that_names_the_vectors():
+    def holes(x, y):
+        return torch.where(x[..., 0] > 2e3, torch.nan, lemmas.convexity(x, y))
+
+    planted = {
+        "nan always": lambda x, y: lemmas.convexity(x, y) * torch.nan,
+        "nan at some": holes,
+        "nan at one of 20": lambda x, y: lemmas.convexity(x, y).index_fill(0, torch.tensor([7]), torch.nan),
+    }
+    for wrong in planted.values():
+        with pytest.raises(ValueError, match=r"slack is nan at x = \[.*\], y = \[.*\]; expected a number"):
+            lemmas.attack(wrong, 4000)
+    for wrong in (lambda x, y: lemmas.convexity(x, y).sum(), lambda x, y: x, lambda x, y: 1.0):
+        with pytest.raises(ValueError, match=r"slack has shape .*, one number for each pair"):
+            lemmas.attack(wrong, 4000)
+    nothing = lemmas.attack(lambda x, y: torch.full((len(x),), torch.inf), 4000)
+    assert nothing.slack == torch.inf and claims.attacked("nothing", nothing.slack, nothing.tries).passed is None

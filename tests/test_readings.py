@@ -118,3 +118,85 @@ def test_A2_points_of_a_ball_pay_more_than_its_centre():
     planted = {"0": 0.0, "r^2": r**2, "n/(n+1)": n * r**2 / (n + 1), "r^2/(n+2)": r**2 / (n + 2)}
     refused = sum(abs(squares.mean() - value) > error for value in planted.values())
     assert refused == len(planted) == 4
+
+
+# n, r, and log d so that 1/Z lies anywhere up to 1e4: what 400 nodes in |y|^n missed are the narrow peaks of large n
+HARD = [
+    (n, r, max(1, int(math.exp(min(700.0, -t - float(ball.log_mass(n, float(r))))))))
+    for n in (1, 8, 100)
+    for r in (Fraction(1, 4), Fraction(1), Fraction(2), Fraction(5), Fraction(100))
+    for t in (9.0, 4.0, -3.0)
+    if -t - float(ball.log_mass(n, float(r))) < 700
+]
+
+
+def furthest(reading, exact):
+    """Largest error of ``reading`` over the hard cases, in units of what it states."""
+    worst = 0.0
+    for case, value in exact.items():
+        n, _, d = case
+        try:
+            found = reading(n, float(case[1]), d)
+        except ValueError:
+            continue
+        inverse = math.exp(-float(ball.log_partition(n, float(case[1]), d)))
+        worst = max(worst, abs(found - value) / (1e-12 * (1 + n / 1000 + abs(value) + inverse)))
+    return worst
+
+
+def by_400_nodes(sign):
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    nodes, weights = (nodes + 1) / 2, weights / 2
+
+    def reading(n, r, d):
+        inverse = math.exp(-ball.log_partition(n, r, d))
+        exponent = -sign * inverse * np.exp(-((r * nodes ** (1 / n)) ** 2))
+        mean = math.log(weights @ np.exp(exponent - exponent.max())) + exponent.max()
+        return math.log(d) + ball.log_volume(n, r) + mean + sign * inverse
+
+    return reading
+
+
+def test_P4_literal_and_repaired_are_right_wherever_they_answer_and_planted_ways_are_not():
+    def exactly(reading):
+        found = {}
+        for n, r, d in HARD:
+            if math.exp(-float(ball.log_partition(n, float(r), d))) < 9_999:
+                value = readings.certified(reading, n, r, d, precision=1024)
+                assert value.rad() < 1e-20
+                found[n, r, d] = float(value)
+        return found
+
+    exact = {reading: exactly(reading) for reading in (readings.literal, readings.repaired)}
+    assert all(len(values) > 25 for values in exact.values())
+    for reading, values in exact.items():
+        assert furthest(reading, values) < 1
+    planted = [
+        (by_400_nodes(1), exact[readings.literal]),
+        (by_400_nodes(-1), exact[readings.repaired]),
+        (readings.repaired, exact[readings.literal]),
+        (readings.consistent, exact[readings.repaired]),
+        (lambda n, r, d: readings.repaired(n, r, d) + 1e-9 * (1 + n), exact[readings.repaired]),
+    ]
+    refused = sum(furthest(wrong, values) > 1 for wrong, values in planted)
+    assert refused == len(planted) == 5
+
+
+def test_readings_at_their_ends_are_right_or_refused():
+    assert readings.literal(1, 1.0, 10**400) == pytest.approx(readings.repaired(1, 1.0, 10**400), rel=1e-15)  # 1/Z is 0
+    wide = math.log(2e300) + math.exp(-0.5 * math.log(math.pi))  # exp(-E) is 1 nearly everywhere
+    assert readings.literal(1, 1e300) == pytest.approx(wide, rel=1e-15)
+    bad = [
+        (lambda: readings.hybrid(1e6, 200.0), r"1/Z is exp\(230507\) at n = 1000000.0, r = 200.0, d = 1; expected at most"),
+        (lambda: readings.hybrid_repaired(1e6, 200.0), r"1/Z is exp\(230507\)"),
+        (lambda: readings.repaired(1e6, 200.0), r"1/Z is exp\(230507\) .* expected at most 1e4"),
+        (lambda: readings.literal(3, 1.0, 0), "d is 0.0; expected"),
+        (lambda: readings.literal([1, 2], 1.0), r"have shape \(2,\) together; expected three numbers"),
+        (lambda: readings.certified(readings.literal, 1, 0), "r is 0; expected a number > 0"),
+        (lambda: readings.certified(readings.literal, 1, HALF, 1.5), "d is 1.5; expected a whole number >= 1"),
+        (lambda: readings.certified(len, 1, HALF), "expected one of the five"),
+        (lambda: readings.certified(readings.repaired, 100, HALF), "no value is certain .* expected a greater precision"),
+    ]
+    for call, message in bad:
+        with pytest.raises(ValueError, match=message):
+            call()

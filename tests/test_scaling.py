@@ -117,3 +117,23 @@ BAD = [
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+NARROW = [
+    (lambda: scaling.fit_exponent([1.0, 2.0, math.inf], [1.0, 2.0, 3.0]), "expected positive numbers, all finite"),
+    (lambda: scaling.fit_exponent([1.0, 2.0], [1.0, math.nan]), "expected positive numbers, all finite"),
+    (lambda: scaling.fit_exponent([1e300, 1e300 * (1 + 1e-16)], [1.0, 2.0]), "at least two different x"),
+    (lambda: scaling.fit_exponent([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], level=95), "level is 95; expected a share"),
+    (lambda: scaling.fit_exponent([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], level=math.nan), "level is nan; expected a share"),
+    (lambda: scaling.fit_exponent([10**400, 1], [1.0, 2.0]), "x holds no numbers"),
+    (lambda: scaling.exponent_range([1.0, 1.5], [2.0, 3.0], [1.0, 2.0]), "expected intervals without a point common to all"),
+    (lambda: scaling.exponent_range([2.0, 5.0], [1.0, 6.0], [1.0, 2.0]), "expected two lists of equal length"),
+    (lambda: scaling.exponent_range([1.0], [2.0, 3.0], [1.0, 2.0]), "expected two lists of equal length"),
+    (lambda: scaling.exponent_range([1.0, math.nan], [2.0, 4.0], [1.0, 2.0]), "expected positive numbers, all finite"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), NARROW)
+def test_what_would_give_a_silent_nan_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

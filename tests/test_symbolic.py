@@ -319,3 +319,21 @@ def test_S14_slope_and_bend_along_a_line_and_near_misses():
     assert identical(slope, F1 / F0) and identical(bend, (F0 * F2 - F1**2) / F0**2)
     assert refuses(partial(identical, slope), [F1 / n, -F1 / F0, F1, F0 / F1]) == 4
     assert refuses(partial(identical, bend), [F2 / F0, (F0 * F2 + F1**2) / F0**2, F0 * F2 - F1**2]) == 3
+
+
+def test_floats_are_no_proofs():
+    planted = (
+        lambda: identical(sp.Float(1e17) + r, sp.Float(1e17) + r),
+        lambda: identical(0.1 + 0.2, 0.3),
+        lambda: identical(sp.Matrix([[0.5]]), sp.Matrix([[sp.Rational(1, 2)]])),
+        lambda: nonnegative(0.5 * r, [r]),
+        lambda: positive(r + 1e-17, [r]),
+        lambda: decide(x * x > -0.5 * x),
+        lambda: decide(x > 0, [x > 0.1]),
+        lambda: symbolic.induction(S + 0.5, {S: 1}, {S: 1}),
+    )
+    for wrong in planted:
+        with pytest.raises(ValueError, match=r"the expression holds the float .*; expected whole numbers"):
+            wrong()
+    with pytest.raises(ValueError, match="beta is 0; expected"):
+        symbolic.log_sum_exp([x], 0)
