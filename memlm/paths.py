@@ -27,7 +27,7 @@ def writing(path):
     """Open a temporary file beside ``path`` for binary writing; it takes the name ``path`` only when all went well.
 
     The bytes are on the disk (fsync) before the rename, so a reader, or a run that is started again after a crash,
-    sees the old file or the new one and never half of one.
+    sees the old file or the new one and never half of one. An OSError, as from a full disk, has the path in it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,10 @@ def writing(path):
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes files for the owner alone
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
 
 
@@ -73,30 +75,38 @@ def read_sealed(path, shape, advice):
     path = Path(path)
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"{shown(path)} is no JSON ({error}); {advice}") from None
     if not isinstance(value, dict):
         raise Damaged(f"{shown(path)} holds {type(value).__name__}; expected an object; {advice}")
     if value.pop("seal", None) != seal(value):
         raise Damaged(f"{shown(path)} does not have the hash in its seal: it was changed or cut off; {advice}")
+    return fitting(path, value, shape, advice)
+
+
+def fitting(where, value, shape, advice):
+    """``value``, which stands in ``where`` (a path, or a place in words), if it is of the shape (see ``read_sealed``);
+    otherwise Damaged."""
     if problem := _misfit(value, shape):
-        raise Damaged(f"{shown(path)} {problem}; {advice}")
+        raise Damaged(f"{shown(where)} {problem}; {advice}")
     return value
 
 
 def _misfit(value, shape, where=""):
     """In which way a value is not of a shape, in words; "" if it is."""
+    found = f"{f'has {where}' if where else 'is'} of type {type(value).__name__}"
     if not isinstance(shape, dict):
         kinds = shape if isinstance(shape, tuple) else (shape,)
         names = " or ".join(kind.__name__ for kind in kinds)
-        return "" if isinstance(value, shape) else f"has {where} of type {type(value).__name__}; expected {names}"
+        return "" if isinstance(value, shape) else f"{found}; expected {names}"
     if not isinstance(value, dict):
-        return f"has {where} of type {type(value).__name__}; expected an object"
+        return f"{found}; expected an object"
     for name, part in shape.items():
         for key in value if name is ... else [name]:
+            place = f"{where}.{key}" if where else key
             if key not in value:
-                return f"has no {where}{key}"
-            if problem := _misfit(value[key], part, f"{where}{key}"):
+                return f"has no {place}"
+            if problem := _misfit(value[key], part, place):
                 return problem
     return ""
 
@@ -110,7 +120,7 @@ def shown(path):
 def plain_name(name, what):
     """``name``, if it is one plain component of a path; otherwise ValueError. What is made, renamed or removed under a name
     that users choose stays in its own folder that way."""
-    if not re.fullmatch(r"\w[\w .+-]{0,99}", name) or name.endswith((" ", ".")):
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w .+-]{0,99}", name) or name.endswith((" ", ".")):
         raise ValueError(f"{what} is {name!r}; expected a plain name: letters, digits, '-', '_', '+', '.', no folder in it")
     return name
 
