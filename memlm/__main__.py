@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 
 
 def _notebooks(options):
@@ -28,6 +27,7 @@ def _train(options):
 
     from memlm import experiments, paths, records, runs
 
+    folder = records.RUNS if options.out is None else records.place(options.out)
     logging.basicConfig(format="%(message)s")
     runs.LOG.setLevel(logging.INFO)
     profile = options.profile or _default_profile()
@@ -37,16 +37,14 @@ def _train(options):
         configs = [c for c in configs if any(fnmatch.fnmatch(c.label, f"*{part}*") for part in options.only)]
         if not configs:
             raise ValueError(f"--only is {', '.join(options.only)}; expected part of one of {', '.join(labels)}")
-    folder = Path(options.out) if options.out else records.RUNS
     trained = runs.load_or_train(configs, force=options.force, folder=folder)
     if int(os.environ.get("RANK", 0)) == 0:
-        where = folder.relative_to(paths.ROOT) if folder.is_relative_to(paths.ROOT) else folder
         for config, run in zip(configs, trained, strict=True):
             last, stamp = run.metrics[-1], run.stamp
             print(
                 f"{config.label}: train {last['train_loss']:.4f}, held out {last['dev_loss']:.4f} nats per token; "
                 f"{stamp['tokens_per_second']:,.0f} tokens/s, {stamp['mfu']:.0%} of peak, {stamp['seconds']:.0f} s; "
-                f"{where}/{run.id}"
+                f"{paths.shown(folder / run.id)}"
             )
 
 
@@ -70,11 +68,17 @@ def _verdicts(options):
 
 
 def _runs(_):
-    from memlm import runs
+    from memlm import paths, records
 
-    for path in sorted(runs.RUNS.glob("[!.]*")):
-        run = runs.read(path)
-        print(f"{run.id}  {run.stamp['date']}  {run.stamp['seconds']:.0f} s  {run.stamp['device']}")
+    found = sorted(records.RUNS.glob("[!.]*"))
+    for path in found:
+        try:
+            run = records.read(path)
+            print(f"{run.id}  {run.stamp['date']}  {run.stamp['seconds']:.0f} s  {run.stamp['device']}")
+        except records.DamagedRun as error:
+            print(f"{path.name}  damaged: {error}")
+    if not found:
+        print(f"no finished runs in {paths.shown(records.RUNS)}")
 
 
 def _doctor(_):
@@ -130,7 +134,7 @@ def main(arguments=None):
     every["train"].add_argument("experiment", help="its claim id, such as X2, or text: a GPT-2 on text of your own")
     every["train"].add_argument("--only", action="append", default=[], metavar="PART", help="runs whose label has this part")
     every["train"].add_argument("--data", metavar="NAME", help="train on this tokenised text (see tokenise)")
-    every["train"].add_argument("--out", metavar="DIR", help="where runs are kept (default data/cache/runs)")
+    every["train"].add_argument("--out", metavar="DIR", help="a folder for runs alone (default data/cache/runs)")
     every["train"].add_argument(
         "--resume", action="store_true", help="go on where a killed run stopped, as is done anyway unless --force is given"
     )
@@ -164,7 +168,8 @@ def main(arguments=None):
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        sys.exit("interrupted; what was finished is kept")
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, RuntimeError, LookupError, OSError) as error:
         sys.exit(f"memlm: {error.args[0] if isinstance(error, LookupError) else error}")
 
