@@ -206,6 +206,7 @@ def _train_together(todo, code, folder, force):
                 dist.broadcast_object_list([needed])
                 if needed:
                     _train_and_store(config, id, code, folder, note)
+                    board.show()
         else:
             dist.broadcast_object_list(needed := [None])
             if needed[0]:
