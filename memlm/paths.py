@@ -23,6 +23,16 @@ LEDGER = PACKAGE / "claims.toml"
 
 
 @contextmanager
+def naming(path):
+    """An OSError within that names no file, as from a full disk, is given ``path``."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextmanager
 def writing(path):
     """Open a temporary file beside ``path`` for binary writing; it takes the name ``path`` only when all went well.
 
@@ -33,16 +43,14 @@ def writing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes files for the owner alone
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)
         raise
 
 

@@ -11,9 +11,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, resource_tracker
 from statistics import fmean
+from tempfile import gettempdir
 from threading import RLock, current_thread, main_thread
 
 from memlm import records
+from memlm.paths import naming
 
 LOG = logging.getLogger("memlm")  # at level INFO: one line for every evaluation
 
@@ -136,7 +138,8 @@ def _train_side_by_side(todo, code, folder, force):
     server = get_context("forkserver")
     slow = ["transformers.models.gpt2.modeling_gpt2"] if any(c.model.kind == "gpt2" for c in todo.values()) else []
     server.set_forkserver_preload(["torch._dynamo", *slow])
-    numbers = server.Array("d", 3 * len(todo), lock=False)
+    with naming(gettempdir()):
+        numbers = server.Array("d", 3 * len(todo), lock=False)
     workers = 1 if torch.cuda.is_available() else min(len(todo), os.cpu_count())
     board, others = _Board(todo, folder, numbers), active_children()
     with board.bar, ProcessPoolExecutor(workers, mp_context=server, initializer=_join, initargs=(numbers,)) as pool:
