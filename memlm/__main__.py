@@ -34,7 +34,7 @@ def _train(options):
     configs = experiments.configs(options.experiment, profile, options.seed, data=options.data)
     if options.only:
         labels = [config.label for config in configs]
-        configs = [c for c in configs if any(fnmatch.fnmatch(c.label, f"*{part}*") for part in options.only)]
+        configs = [c for c in configs if any(part and fnmatch.fnmatch(c.label, f"*{part}*") for part in options.only)]
         if not configs:
             raise ValueError(f"--only is {', '.join(options.only)}; expected part of one of {', '.join(labels)}")
     trained = runs.load_or_train(configs, force=options.force, folder=folder)

@@ -96,7 +96,7 @@ def load(folder, config_hash):
     if str(stamp["step"]) != newest.name:
         raise damaged(newest, f"it is of step {stamp['step']}, not {newest.name}")
     if wrong:
-        raise damaged(newest, f"{' and '.join(wrong)} are not what its stamp.json has the hashes of")
+        raise damaged(newest, f"its stamp.json has other hashes than {' and '.join(wrong)}")
     try:
         return stamp["step"], load_file(newest / FILES[0]), torch.load(newest / FILES[1], weights_only=True)
     except Exception as error:  # whatever the two readers make of a file of another kind

@@ -159,11 +159,18 @@ def so_far(folder, after=0):
         return []
 
 
+def refuse_foreign(folder):
+    """Raise ValueError if ``folder``, where a run is or could be, holds anything that no run leaves, or is no folder."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ValueError(f"{shown(folder)} is no folder of its own; expected a run's; move it away")
+    if foreign := _foreign(folder):
+        raise ValueError(f"{shown(folder)} holds {foreign}; expected nothing but what a run leaves; move it away")
+
+
 def remove(folder):
-    """Remove a finished or unfinished run. Raises ValueError for a folder that holds anything that no run leaves."""
-    if folder.is_dir():
-        if foreign := _foreign(folder):
-            raise ValueError(f"{shown(folder)} holds {foreign}; expected nothing but what a run leaves; move it away")
+    """Remove a finished or unfinished run, if there is one. Raises ValueError as ``refuse_foreign`` does."""
+    refuse_foreign(folder)
+    if folder.exists():
         shutil.rmtree(folder)
 
 

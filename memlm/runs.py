@@ -31,8 +31,9 @@ def _turn(id, folder, force):
     with open(folder / f".{id}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if force:
+            records.refuse_foreign(folder / id)  # now, not when all the work is done
             records.remove(folder / f".{id}")
-        yield force or not (folder / id).is_dir()
+        yield force or not (folder / id).exists()
 
 
 def _train_and_store(config, id, code, folder, progress):
@@ -49,7 +50,7 @@ def _train_and_store(config, id, code, folder, progress):
     model = train(config, batches.load(config.data, config.model.context), partial, device, progress)
     records.finish(config, model, partial, code, device)
     records.remove(old)
-    if final.is_dir():
+    if final.exists():
         os.replace(final, old)
     os.replace(partial, final)
     records.remove(old)
@@ -247,7 +248,7 @@ def load_or_train(configs, from_records=False, force=False, folder=None):
     folder = folder or records.RUNS
     # The names are fixed before training begins: the code on the disk may change while it runs.
     code, ids = records.training_code(), [records.run_id(config) for config in configs]
-    todo = {id: c for id, c in zip(ids, configs, strict=True) if force or not (folder / id).is_dir()}
+    todo = {id: c for id, c in zip(ids, configs, strict=True) if force or not (folder / id).exists()}
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         _train_together(todo, code, folder, force)
     elif todo:

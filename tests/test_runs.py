@@ -229,10 +229,11 @@ def test_force_waits_for_its_turn_and_replaces_what_is_stored_only_when_it_is_do
 
 
 @pytest.mark.parametrize("inside", ["notes.txt", "checkpoints/thesis.tex", "checkpoints/5/model.bin", "more/stamp.json"])
-def test_nothing_is_removed_that_no_run_leaves(store, inside):
+@pytest.mark.parametrize("hidden", ["", "."])
+def test_nothing_is_removed_that_no_run_leaves(store, inside, hidden):
     folder, run = store
-    path = folder / "runs" / f".{run.id}" / inside
-    path.parent.mkdir(parents=True)
+    path = folder / "runs" / f"{hidden}{run.id}" / inside
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("mine")
     with pytest.raises(ValueError, match=r"holds (notes|checkpoints/(thesis|5/model)|more)\S*; expected nothing but"):
         runs.train_here(CONFIG, run.id, "code", folder / "runs", force=True)
