@@ -4,12 +4,12 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 
 
 def _notebooks(options):
-    from memlm import claims, notebooks
+    from memlm import claims, configs, notebooks
 
+    configs.check_seed(options.seed)
     profile = options.profile or (claims.recorded_profile() if options.from_records else _default_profile())
     only = [part for value in options.only for part in value.split(",")]
     executed = notebooks.run(profile, only, options.seed, options.from_records, options.force)
@@ -28,25 +28,24 @@ def _train(options):
 
     from memlm import experiments, paths, records, runs
 
+    folder = records.RUNS if options.out is None else records.place(options.out)
     logging.basicConfig(format="%(message)s")
     runs.LOG.setLevel(logging.INFO)
     profile = options.profile or _default_profile()
     configs = experiments.configs(options.experiment, profile, options.seed, data=options.data)
     if options.only:
         labels = [config.label for config in configs]
-        configs = [c for c in configs if any(fnmatch.fnmatch(c.label, f"*{part}*") for part in options.only)]
+        configs = [c for c in configs if any(part and fnmatch.fnmatch(c.label, f"*{part}*") for part in options.only)]
         if not configs:
             raise ValueError(f"--only is {', '.join(options.only)}; expected part of one of {', '.join(labels)}")
-    folder = Path(options.out) if options.out else records.RUNS
     trained = runs.load_or_train(configs, force=options.force, folder=folder)
     if int(os.environ.get("RANK", 0)) == 0:
-        where = folder.relative_to(paths.ROOT) if folder.is_relative_to(paths.ROOT) else folder
         for config, run in zip(configs, trained, strict=True):
             last, stamp = run.metrics[-1], run.stamp
             print(
                 f"{config.label}: train {last['train_loss']:.4f}, held out {last['dev_loss']:.4f} nats per token; "
                 f"{stamp['tokens_per_second']:,.0f} tokens/s, {stamp['mfu']:.0%} of peak, {stamp['seconds']:.0f} s; "
-                f"{where}/{run.id}"
+                f"{paths.shown(folder / run.id)}"
             )
 
 
@@ -70,11 +69,17 @@ def _verdicts(options):
 
 
 def _runs(_):
-    from memlm import runs
+    from memlm import paths, records
 
-    for path in sorted(runs.RUNS.glob("[!.]*")):
-        run = runs.read(path)
-        print(f"{run.id}  {run.stamp['date']}  {run.stamp['seconds']:.0f} s  {run.stamp['device']}")
+    found = sorted(records.RUNS.glob("[!.]*"))
+    for path in found:
+        try:
+            run = records.read(path)
+            print(f"{run.id}  {run.stamp['date']}  {run.stamp['seconds']:.0f} s  {run.stamp['device']}")
+        except records.DamagedRun as error:
+            print(f"{path.name}  damaged: {error}")
+    if not found:
+        print(f"no finished runs in {paths.shown(records.RUNS)}")
 
 
 def _doctor(_):
@@ -110,13 +115,6 @@ def _strip(options):
         notebooks.strip(paths.NOTEBOOKS / f"{name}.ipynb")
 
 
-def _seed(text):
-    """An argument --seed as a number."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed; expected a whole number from 0 to {2**32 - 1}")
-    return int(text)
-
-
 def main(arguments=None):
     """Run one command; an error is one sentence on stderr and exit status 1 (2 for arguments, 130 after Ctrl-C)."""
     parser = argparse.ArgumentParser(prog="memlm", description="verification suite for arXiv 2405.08707")
@@ -137,13 +135,13 @@ def main(arguments=None):
     every["train"].add_argument("experiment", help="its claim id, such as X2, or text: a GPT-2 on text of your own")
     every["train"].add_argument("--only", action="append", default=[], metavar="PART", help="runs whose label has this part")
     every["train"].add_argument("--data", metavar="NAME", help="train on this tokenised text (see tokenise)")
-    every["train"].add_argument("--out", metavar="DIR", help="where runs are kept (default data/cache/runs)")
+    every["train"].add_argument("--out", metavar="DIR", help="a folder for runs alone (default data/cache/runs)")
     every["train"].add_argument(
         "--resume", action="store_true", help="go on where a killed run stopped, as is done anyway unless --force is given"
     )
     for name in ("notebooks", "train"):
         every[name].add_argument("--profile", help="smoke, cpu, gpu or paper (default: gpu where there is one, else cpu)")
-        every[name].add_argument("--seed", type=_seed, default=0, help="shifts every seed (default 0)")
+        every[name].add_argument("--seed", type=int, default=0, help="shifts every seed (default 0)")
         every[name].add_argument("--force", action="store_true", help="do again what is already done")
     tokenise = command(_tokenise, "tokenise", "turn documents into tokens for training, once")
     tokenise.add_argument("name", help="what to call the result")

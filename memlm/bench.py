@@ -8,10 +8,12 @@ process, so that what else the machine does hits both. ``python -m memlm bench``
 import os
 import platform
 import resource
+import signal
 import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -28,7 +30,7 @@ from tqdm import tqdm
 
 from memlm import models, train
 from memlm.configs import DataConfig, ModelConfig, RunConfig
-from memlm.paths import CACHE, write_json
+from memlm.paths import CACHE, write_sealed
 
 RECORD = CACHE / "bench.json"
 AGREE = {"float32": 1e-5, "bfloat16": 1e-2}  # relative: sums of 50257 terms in another order; one rounding of 2^-8 a logit
@@ -52,7 +54,7 @@ def device_name():
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
+    lines = info.read_text(encoding="utf8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{os.cpu_count()} x {names[0] if names else platform.machine()}"
 
@@ -202,12 +204,22 @@ def _overhead(step, steps=10):
     return 1 - sum(e.self_device_time_total for e in kernels) / 1e6 / seconds
 
 
+def _in_a_process(function, *arguments):
+    """function(*arguments) in a process of its own, which Ctrl-C ends without a word."""
+    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_DFL)}
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), **quiet) as child:
+            return child.submit(function, *arguments).result()
+    except BrokenProcessPool:
+        raise RuntimeError(f"the process of {function.__name__} was killed, perhaps for want of memory") from None
+
+
 def run(threads=None, small=False):
     """Measure on this machine's GPU, or else its CPU; write the record to data/cache/bench.json and return it."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; expected at least 1")
+        if not 1 <= threads <= max(os.cpu_count(), 1):
+            raise ValueError(f"threads is {threads}; expected at least 1, and at most the {os.cpu_count()} of this machine")
         torch.set_num_threads(threads)
     threads, size = torch.get_num_threads(), SMALL if small else {"cpu": CPU, "cuda": GPU}[device]
     peaks = {precision: matmul_peak(device, precision) for precision in AGREE}
@@ -217,8 +229,7 @@ def run(threads=None, small=False):
     memory = {}
     with tqdm(total=2 * len(precisions), desc="peak memory", disable=None) as bar:
         for precision, loop in product(precisions, LOOPS):
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as child:
-                memory[precision, loop] = child.submit(peak_memory, loop, size, precision, device, threads).result()
+            memory[precision, loop] = _in_a_process(peak_memory, loop, size, precision, device, threads)
             bar.update()
     results = compare(size, precisions, device)
     for (precision, loop), number in memory.items():
@@ -232,7 +243,7 @@ def run(threads=None, small=False):
         "peak_flops": peaks,
         "results": results,
     }
-    write_json(RECORD, record)
+    write_sealed(RECORD, record)
     return record
 
 

@@ -1,23 +1,29 @@
 """Checkpoints that are whole or not there: written aside, synced, renamed, hashed; the last two are kept.
 
 A checkpoint is a folder <step>/ with model.safetensors (weights), state.pt (tensors and plain numbers, read with
-weights_only=True, so that nothing in it can run) and stamp.json (the hashes of the other two).
+weights_only=True, so that nothing in it can run) and stamp.json (sealed: the hashes of the other two).
 """
 
-import json
 import os
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import torch
 
-from memlm.paths import sha256, write_json, writing
+from memlm.paths import read_sealed, sha256, shown, write_sealed, writing
 
 FILES = ("model.safetensors", "state.pt")
+_STAMP = {"step": int, "config": str, "sha256": dict.fromkeys(FILES, str)}
 
 
 class DamagedCheckpoint(ValueError):
-    """A checkpoint's files are not those that its stamp describes."""
+    """A checkpoint's files are not those that its stamp describes, or not what its run has written."""
+
+
+def damaged(path, why):
+    """The DamagedCheckpoint of the checkpoint in the folder ``path``."""
+    return DamagedCheckpoint(f"checkpoint {path.name} is damaged: {why}; delete {shown(path)} to go on without it")
 
 
 def _sync(path):
@@ -29,7 +35,7 @@ def _sync(path):
 
 
 def _steps(folder):
-    return sorted((path for path in folder.glob("[0-9]*") if path.is_dir()), key=lambda path: int(path.name))
+    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
 def _remove(path):
@@ -54,9 +60,12 @@ def save(folder, step, config_hash, weights, state):
     shutil.rmtree(aside, ignore_errors=True)
     with writing(aside / FILES[0]) as file:
         file.write(safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in weights.items()}))
+    stored = BytesIO()  # torch.save to a file on a full disk says nothing of the disk
+    torch.save(state, stored)
     with writing(aside / FILES[1]) as file:
-        torch.save(state, file)
-    write_json(aside / "stamp.json", {"step": step, "config": config_hash, "sha256": {n: sha256(aside / n) for n in FILES}})
+        file.write(stored.getbuffer())
+    hashes = {name: sha256(aside / name) for name in FILES}
+    write_sealed(aside / "stamp.json", {"step": step, "config": config_hash, "sha256": hashes})
     final = folder / str(step)
     _remove(final)
     os.replace(aside, final)
@@ -68,7 +77,8 @@ def save(folder, step, config_hash, weights, state):
 def load(folder, config_hash):
     """(step, weights, state) of the newest checkpoint, or None where there is none.
 
-    Raises DamagedCheckpoint for one whose hashes do not fit, or that belongs to another configuration.
+    Raises DamagedCheckpoint, with its path, for one whose hashes do not fit, that belongs to another configuration or step,
+    or whose files are no weights and no state.
     """
     from safetensors.torch import load_file
 
@@ -77,15 +87,17 @@ def load(folder, config_hash):
         return None
     newest = found[-1]
     try:
-        stamp = json.loads((newest / "stamp.json").read_text())
-        hashes = {name: sha256(newest / name) for name in FILES}
+        stamp = read_sealed(newest / "stamp.json", _STAMP, "expected what was written")
+        wrong = [name for name in FILES if sha256(newest / name) != stamp["sha256"][name]]
     except (OSError, ValueError) as error:
-        raise DamagedCheckpoint(
-            f"checkpoint {newest.name} is not whole: {error}; delete it to go on from an older one"
-        ) from None
-    if stamp.get("config") != config_hash:
-        raise DamagedCheckpoint(f"checkpoint {newest.name} is of configuration {stamp.get('config')}, not {config_hash}")
-    for name in FILES:
-        if hashes[name] != stamp.get("sha256", {}).get(name):
-            raise DamagedCheckpoint(f"checkpoint {newest.name}/{name} is damaged; delete {newest.name} to go on without it")
-    return stamp["step"], load_file(newest / FILES[0]), torch.load(newest / FILES[1], weights_only=True)
+        raise damaged(newest, error) from None
+    if stamp["config"] != config_hash:
+        raise damaged(newest, f"it is of configuration {stamp['config']}, not {config_hash}")
+    if str(stamp["step"]) != newest.name:
+        raise damaged(newest, f"it is of step {stamp['step']}, not {newest.name}")
+    if wrong:
+        raise damaged(newest, f"its stamp.json has other hashes than {' and '.join(wrong)}")
+    try:
+        return stamp["step"], load_file(newest / FILES[0]), torch.load(newest / FILES[1], weights_only=True)
+    except Exception as error:  # whatever the two readers make of a file of another kind
+        raise damaged(newest, f"its files are no weights and state ({type(error).__name__})") from None

@@ -4,9 +4,35 @@ import json
 import math
 from dataclasses import asdict, dataclass
 
-from memlm.paths import sha256
+from memlm.paths import plain_name, sha256
 
 PRECISIONS = ("float32", "bfloat16")
+SCHEDULES = ("linear", "cosine")
+SEEDS = range(2**32)  # what every generator of random numbers takes
+
+
+def check_seed(seed):
+    """Raise ValueError for a seed that is no whole number in SEEDS."""
+    if type(seed) is not int or seed not in SEEDS:
+        raise ValueError(f"seed is {seed!r}; expected a whole number from 0 to {SEEDS[-1]}")
+
+
+def _whole(config, least, *names):
+    for name in names:
+        value = getattr(config, name)
+        if type(value) is not int or value < least:
+            raise ValueError(f"{name} is {value!r}; expected at least {least}, a whole number")
+
+
+def _real(name, value, fits, expected):
+    """nan fits nothing, because no comparison holds of it."""
+    if type(value) not in (int, float) or not fits(value):
+        raise ValueError(f"{name} is {value!r}; expected {expected}")
+
+
+def _one_of(name, value, known):
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; expected {' or '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -21,6 +47,14 @@ class ModelConfig:
     dropout: float
     context: int  # longest sequence
 
+    def __post_init__(self):
+        if not isinstance(self.kind, str):
+            raise ValueError(f"kind is {self.kind!r}; expected the name of a kind of model")
+        _whole(self, 1, "n_layer", "d_model", "n_head", "d_ff", "context")
+        _real("dropout", self.dropout, lambda p: 0 <= p < 1, "0 <= dropout < 1")
+        if self.kind in ("vanilla", "gpt2", "openelm") and self.d_model % self.n_head:
+            raise ValueError(f"d_model is {self.d_model}; expected a multiple of n_head = {self.n_head}")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -30,10 +64,17 @@ class DataConfig:
     digest: str  # SHA-256 of the data
     size: int  # training lines, or training tokens
 
+    def __post_init__(self):
+        for name in ("source", "digest"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a text")
+        _whole(self, 0, "size")
+
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that a run depends on. Two runs with equal configurations and code give equal bits on the CPU."""
+    """Everything that a run depends on. Two runs with equal configurations and code give equal bits on the CPU. ValueError
+    for a value that no run can have."""
 
     experiment: str  # claim id, e.g. X2
     data: DataConfig
@@ -42,7 +83,7 @@ class RunConfig:
     accumulate: int  # parts of equal size in which a batch is computed
     steps: int  # optimiser steps
     lr: float  # peak, after a linear warm-up
-    warmup_steps: int
+    warmup_steps: int  # may be more than there are steps; then lr is not reached
     schedule: str  # linear or cosine, to 0 after the last step
     weight_decay: float
     adam: tuple[float, float, float]  # beta1, beta2, epsilon
@@ -51,15 +92,21 @@ class RunConfig:
     seed: int  # of weights, batches and dropout
 
     def __post_init__(self):
-        for name in ("batch_size", "accumulate", "steps", "eval_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        plain_name(self.experiment, "experiment")
+        _whole(self, 1, "batch_size", "accumulate", "steps", "eval_every")
+        _whole(self, 0, "warmup_steps")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate is {self.accumulate}; expected a divisor of batch_size = {self.batch_size}")
-        if self.schedule not in ("linear", "cosine"):
-            raise ValueError(f"schedule is {self.schedule!r}; expected linear or cosine")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}; expected {' or '.join(PRECISIONS)}")
+        _real("lr", self.lr, lambda x: 0 < x < math.inf, "0 < lr < inf")
+        _real("weight_decay", self.weight_decay, lambda x: 0 <= x < math.inf, "0 <= weight_decay < inf")
+        if not isinstance(self.adam, (tuple, list)) or len(self.adam) != 3:
+            raise ValueError(f"adam is {self.adam!r}; expected three numbers: beta1, beta2, epsilon")
+        for name, beta in zip(("beta1", "beta2"), self.adam, strict=False):
+            _real(f"{name} of adam", beta, lambda x: 0 <= x < 1, f"0 <= {name} < 1")
+        _real("epsilon of adam", self.adam[2], lambda x: 0 < x < math.inf, "0 < epsilon < inf")
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("precision", self.precision, PRECISIONS)
+        check_seed(self.seed)
 
     @property
     def label(self):

@@ -31,6 +31,8 @@ class VanillaTransformer(nn.Module):
         super().__init__()
         if d_model % n_head:
             raise ValueError(f"d_model is {d_model}; expected a multiple of n_head = {n_head}")
+        if d_model % 2:
+            raise ValueError(f"d_model is {d_model}; expected an even number, since positions are sines and cosines")
         self.embedding = nn.Embedding(vocabulary, d_model)
         nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
         position = torch.arange(max_length).unsqueeze(1)

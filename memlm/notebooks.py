@@ -51,6 +51,11 @@ def _code(notebook):
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
+def _source(name):
+    """The code of a notebook of the project."""
+    return "\n".join("".join(cell["source"]) for cell in _code(_stored(paths.NOTEBOOKS / f"{name}.ipynb")))
+
+
 def check_parameters(path, parameters):
     """Refuse (NotebookFailed) a notebook without exactly one cell tagged ``parameters``, or one that lacks a parameter:
     Papermill would run it with the defaults and say nothing."""
@@ -68,8 +73,7 @@ def check_parameters(path, parameters):
 
 def fingerprint(name, parameters):
     """Hash of all that an executed notebook depends on: its cells, its parameters, the package, and the data it reads."""
-    notebook = _stored(paths.NOTEBOOKS / f"{name}.ipynb")
-    code = "\n".join("".join(cell["source"]) for cell in _code(notebook))
+    notebook, code = _stored(paths.NOTEBOOKS / f"{name}.ipynb"), _source(name)
     files = [paths.PROFILES, paths.LEDGER, paths.PACKAGE / "paper.mplstyle", paths.ROOT / "constraints.txt"]
     files += sorted((paths.ROOT / "data" / "reference").glob("**/*.*"))
     if "load_or_train" in code:
@@ -247,11 +251,14 @@ def times():
 
 def run(profile, only=(), seed=0, from_records=False, force=False):
     """Execute the notebooks that have changed, in order. Returns the names executed; raises NotebookFailed at the first
-    failure. ``only``: beginnings of names. ``force``: also the unchanged ones. Figures that the project lacks, or has from
+    failure. ``only``: beginnings of names. ``force``: also the unchanged ones. ``from_records``: replay committed runs,
+    which is refused at once where there are none for the profile and seed. Figures that the project lacks, or has from
     other code, are copied to figures/, if the profile is the one that the project's verdicts were published from."""
     limits = experiments.profile(profile)["limits"]
     parameters = {"profile": profile, "seed": seed, "from_records": from_records}
     chosen, executed = names(only), []
+    if from_records:
+        _refuse_unserved(chosen, profile, seed)
     folder = paths.REPORT / profile
     published = not seed and not from_records and profile == claims.recorded_profile()
     folder.mkdir(parents=True, exist_ok=True)
@@ -278,6 +285,18 @@ def run(profile, only=(), seed=0, from_records=False, force=False):
                 figures.adopt(new, folder / "figures")
                 print(f"  {', '.join(new)}: now in figures/", flush=True)
     return executed
+
+
+def _refuse_unserved(chosen, profile, seed):
+    """NotebookFailed where one of the chosen notebooks would replay records that the project does not have."""
+    from memlm import runs
+
+    replayed = [name for name in chosen if "load_or_train" in _source(name)]
+    if replayed and (lacking := runs.unserved(profile, seed)):
+        raise NotebookFailed(
+            f"data/records has no record of {lacking[0]} and {len(lacking) - 1} more for profile {profile} with seed {seed};"
+            f" expected profile {claims.recorded_profile()} with seed 0, or no --from-records"
+        )
 
 
 def _clear_figures(name, staged):

@@ -47,17 +47,27 @@ def short_temporary_folder():
 
 
 @contextmanager
+def naming(path):
+    """An OSError within that names no file, as from a full disk, is given ``path``."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextmanager
 def writing(path):
     """Open a temporary file beside ``path`` for binary writing; it takes the name ``path`` only when all went well.
 
     The bytes are on the disk (fsync) before the rename, so a reader, or a run that is started again after a crash,
-    sees the old file or the new one and never half of one.
+    sees the old file or the new one and never half of one. An OSError, as from a full disk, has the path in it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -98,25 +108,32 @@ def read_sealed(path, shape, advice):
     path = Path(path)
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"{shown(path)} is no JSON ({error}); {advice}") from None
     if not isinstance(value, dict):
         raise Damaged(f"{shown(path)} holds {type(value).__name__}; expected an object; {advice}")
     if value.pop("seal", None) != seal(value):
         raise Damaged(f"{shown(path)} does not have the hash in its seal: it was changed or cut off; {advice}")
+    return fitting(path, value, shape, advice)
+
+
+def fitting(where, value, shape, advice):
+    """``value``, which stands in ``where`` (a path, or a place in words), if it is of the shape (see ``read_sealed``);
+    otherwise Damaged."""
     if problem := _misfit(value, shape):
-        raise Damaged(f"{shown(path)} {problem}; {advice}")
+        raise Damaged(f"{shown(where)} {problem}; {advice}")
     return value
 
 
 def _misfit(value, shape, where=""):
     """In which way a value is not of a shape, in words; "" if it is."""
+    found = f"{f'has {where}' if where else 'is'} of type {type(value).__name__}"
     if not isinstance(shape, dict | list):
         kinds = shape if isinstance(shape, tuple) else (shape,)
         expected = " or ".join(kind.__name__ for kind in kinds)
-        return "" if isinstance(value, kinds) else f"has {where} of type {type(value).__name__}; expected {expected}"
+        return "" if isinstance(value, kinds) else f"{found}; expected {expected}"
     if not isinstance(value, type(shape)):
-        return f"has {where} of type {type(value).__name__}; expected {type(shape).__name__}"
+        return f"{found}; expected {'an object' if isinstance(shape, dict) else 'a list'}"
     if isinstance(shape, list):
         parts = [(f"{where}[{i}]", item, shape[0]) for i, item in enumerate(value)]
     else:
@@ -136,7 +153,7 @@ def shown(path):
 def plain_name(name, what):
     """``name``, if it is one plain component of a path; otherwise ValueError. What is made, renamed or removed under a name
     that users choose stays in its own folder that way."""
-    if not re.fullmatch(r"\w[\w .+-]{0,99}", name) or name.endswith((" ", ".")):
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w .+-]{0,99}", name) or name.endswith((" ", ".")):
         raise ValueError(f"{what} is {name!r}; expected a plain name: letters, digits, '-', '_', '+', '.', no folder in it")
     return name
 

@@ -8,6 +8,7 @@ from memlm import claims, figures, notebooks, paths, records
 
 README = paths.ROOT / "README.md"
 BENCH = paths.RECORDS / "bench.json"
+_MEASURED = {"size": dict, "device": str, "peak_flops": {...: float}, "results": dict}
 
 
 def _figure_block():
@@ -36,7 +37,7 @@ def _bench_block():
         return "not measured yet"
     from memlm import bench
 
-    return f"```\n{bench.table(json.loads(BENCH.read_text(encoding='utf8')))}\n```"
+    return f"```\n{bench.table(paths.read_sealed(BENCH, _MEASURED, f'git checkout -- {paths.shown(BENCH)}'))}\n```"
 
 
 def blocks():
@@ -124,10 +125,10 @@ def publish(profile):
 def _publish_bench(bench):
     if not bench.RECORD.is_file():
         return "no numbers of python -m memlm bench to publish"
-    measured = json.loads(bench.RECORD.read_text(encoding="utf8"))
+    measured = paths.read_sealed(bench.RECORD, _MEASURED, "run python -m memlm bench again")
     if measured["size"] == json.loads(json.dumps(asdict(bench.SMALL))):
         return f"{paths.shown(bench.RECORD)} is of bench --small, which is for trying it out: not published"
-    paths.write_json(BENCH, measured)
+    paths.write_sealed(BENCH, measured)
     return "the numbers of python -m memlm bench are in data/records/bench.json"
 
 

@@ -1,30 +1,44 @@
 """What a finished run leaves: its configuration, metrics and stamp, hashed, found by what was asked for.
 
-data/cache/runs/<id>/ and data/records/<id>/ hold config.json, metrics.jsonl (one evaluation a line) and stamp.json (when,
-where, with which versions, how long and how fast, and the hashes of the other two).
+data/cache/runs/<id>/ and data/records/<id>/ hold config.json, metrics.jsonl (one evaluation a line) and stamp.json (sealed:
+when, where, with which versions, how long and how fast, and the hashes of the other two). An id says what it names, so a run
+under another's is refused: <experiment>-<hash of the configuration>-<hash of the code>.
 """
 
 import json
 import math
 import os
 import platform
+import re
+import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from statistics import median
 
+from memlm import paths
 from memlm.configs import config_hash
-from memlm.paths import CACHE, RECORDS, ROOT, sha256, source_hash, write_json, writing
+from memlm.paths import CACHE, RECORDS, ROOT, sha256, shown, source_hash, write_json, writing
 
 RUNS = CACHE / "runs"
 _FILES = ("config.json", "metrics.jsonl")
+_NUMBER = (int, float)
+_STAMP = dict.fromkeys(("date", "commit", "sources", "device", "python"), str) | {
+    **dict.fromkeys(("processes", "seed", "tokens", "peak_memory"), int),
+    **dict.fromkeys(("seconds", "tokens_per_second", "mfu"), _NUMBER),
+    "versions": {...: str},
+    "sha256": dict.fromkeys(_FILES, str),
+}
+_CONFIG = {"experiment": str, "data": {"source": str, "digest": str, "size": int}, "model": {...: object}, "seed": int}
+_LINE = {"step": int, "tokens": int, "seconds": _NUMBER, "train_loss": _NUMBER, "dev_loss": _NUMBER}
 
 
-class DamagedRun(ValueError):
-    """A run's files are not those that its stamp describes."""
+class DamagedRun(paths.Damaged):
+    """A run's files are not those that its stamp describes, or it is not the run that its folder is named after."""
 
 
 @dataclass(frozen=True)
@@ -64,35 +78,137 @@ def training_code():
     return source_hash("train", "batches", without=without)
 
 
+_FILE = r"(config\.json|metrics\.jsonl|stamp\.json|model\.safetensors|state\.pt)"
+_INSIDE = re.compile(rf"(checkpoints(/(\.?\d+|\.removed))?/)?({_FILE}|\.{_FILE}\.\w+)|checkpoints(/(\.?\d+|\.removed))?")
+_ID = re.compile(r"\.?\w[\w .+-]*-[0-9a-f]{12}-[0-9a-f]{8}(\.replaced|(?P<lock>\.lock))?")
+
+
+def _name(config, code):
+    return f"{config['experiment']}-{config_hash(config)}-{code[:8]}"
+
+
 def run_id(config):
     """Name of the run that the present code makes of ``config``."""
-    return f"{config.experiment}-{config_hash(config)}-{training_code()[:8]}"
+    return _name(asdict(config), training_code())
 
 
 def _commit():
-    answer = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return answer.stdout.strip() or "unknown"
-
-
-def _seal(stamp):
-    """Hash of a stamp without its own seal."""
-    return sha256(json.dumps({name: value for name, value in stamp.items() if name != "seal"}, sort_keys=True))
+    with suppress(OSError):  # no git here
+        answer = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        return answer.stdout.strip() or "unknown"
+    return "unknown"
 
 
 def read(folder):
-    """The run stored in ``folder``. Raises DamagedRun, with the file's name, where a hash does not fit."""
+    """The run stored in ``folder``. Raises DamagedRun, with the file's path and what to do, where a hash or a shape does not
+    fit, or the run is not that of the folder's name."""
+    stamp, config, lines = _whole(folder)
+    return Run(folder.name, config, _metrics(folder / "metrics.jsonl", lines, _advice(folder)), stamp)
+
+
+def _advice(folder):
+    if folder.parent == RECORDS:
+        return f"git checkout -- {shown(folder)} brings it back"
+    return f"delete {shown(folder)} to train it again"
+
+
+def _whole(folder):
+    """Stamp, configuration and bytes of the metrics of the run in ``folder``, once the hashes fit."""
+    advice = _advice(folder)
     try:
-        stamp = json.loads((folder / "stamp.json").read_text())
-        contents = {name: (folder / name).read_bytes() for name in _FILES}
-    except (OSError, ValueError) as error:
-        raise DamagedRun(f"{folder.name} is not a whole run: {error}; delete the folder to train it again") from None
-    for name in _FILES:
-        if _seal(stamp) != stamp.get("seal") or sha256(contents[name]) != stamp["sha256"][name]:
-            raise DamagedRun(
-                f"{folder.name}/{name} does not have the hash in its stamp; delete the folder to train it again"
-            )
-    metrics = [json.loads(line) for line in contents["metrics.jsonl"].splitlines()]
-    return Run(folder.name, json.loads(contents["config.json"]), metrics, stamp)
+        stamp = paths.read_sealed(folder / "stamp.json", _STAMP, advice)
+        contents = [(folder / name).read_bytes() for name in _FILES]
+    except OSError as error:
+        raise DamagedRun(f"{shown(folder)} is not a whole run: {error}; {advice}") from None
+    except ValueError as error:
+        raise DamagedRun(str(error)) from None
+    for name, content in zip(_FILES, contents, strict=True):
+        if sha256(content) != stamp["sha256"][name]:
+            raise DamagedRun(f"{shown(folder / name)} does not have the hash in its stamp; {advice}")
+    config = _parsed(folder / "config.json", contents[0], _CONFIG, advice)
+    own = _name(config, stamp["sources"])
+    if folder.name != own:
+        raise DamagedRun(f"{shown(folder)} holds the run {own}; expected it under its own name; {advice}")
+    return stamp | {"seal": paths.seal(stamp)}, config, contents[1]
+
+
+def _parsed(where, text, shape, advice):
+    try:
+        return paths.fitting(where, json.loads(text), shape, advice)
+    except paths.Damaged as error:
+        raise DamagedRun(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise DamagedRun(f"{shown(where)} is no JSON ({error}); {advice}") from None
+
+
+def _metrics(path, content, advice, after=0):
+    """The evaluations in the content of a metrics.jsonl, but for those of the first ``after`` lines."""
+    lines = list(enumerate(content.splitlines(), 1))
+    if not lines:
+        raise DamagedRun(f"{shown(path)} has 0 evaluations; expected at least 1; {advice}")
+    return [_parsed(f"{shown(path)}, line {number}", line, _LINE, advice) for number, line in lines[after:]]
+
+
+def so_far(folder, after=0):
+    """The evaluations but the first ``after`` that the run in ``folder`` shows so far. None where the file is not as it was
+    written: the run will write it again."""
+    try:
+        path = folder / "metrics.jsonl"
+        return _metrics(path, path.read_bytes(), "", after)
+    except (OSError, DamagedRun):
+        return []
+
+
+def refuse_foreign(folder):
+    """Raise ValueError if ``folder``, where a run is or could be, holds anything that no run leaves, or is no folder."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ValueError(f"{shown(folder)} is no folder of its own; expected a run's; move it away")
+    if foreign := _foreign(folder):
+        raise ValueError(f"{shown(folder)} holds {foreign}; expected nothing but what a run leaves; move it away")
+
+
+def remove(folder):
+    """Remove a finished or unfinished run, if there is one. Raises ValueError as ``refuse_foreign`` does."""
+    refuse_foreign(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _foreign(folder):
+    """The path within a run's folder of something that no run leaves; "" where there is none."""
+    for at, folders, files in os.walk(folder):  # which does not mind what another process removes meanwhile
+        for name in sorted([*folders, *files]):
+            if not _INSIDE.fullmatch(inside := (Path(at) / name).relative_to(folder).as_posix()):
+                return inside
+    return ""
+
+
+def place(folder):
+    """``folder`` as a Path, if runs may be kept there: it is new, empty, or holds runs alone; otherwise ValueError."""
+    if not folder:
+        raise ValueError(f"the folder for runs is {folder!r}; expected the name of a folder")
+    folder = Path(folder).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{shown(folder)} is a file; expected a folder for runs")
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        named = _ID.fullmatch(path.name)
+        whole = path.is_file() if named and named["lock"] else path.is_dir() and not path.is_symlink() and not _foreign(path)
+        if not named or not whole:
+            raise ValueError(f"{shown(folder)} holds {path.name}, which is no run; expected an empty folder or one of runs")
+    return folder
+
+
+def _stored(folder, pattern):
+    """(path, configuration) of the records in ``folder`` whose names fit ``pattern``, once their hashes fit."""
+    return [(path, _whole(path)[1]) for path in sorted(folder.glob(pattern))]
+
+
+def _answers(stored, config):
+    """Is the configuration ``stored`` (a dict) the one that ``config`` asks for? Data without a digest, or of size 0, stand
+    for data of that name with any."""
+    asked = json.loads(json.dumps(asdict(config)))
+    asked["data"] = {name: value for name, value in asked["data"].items() if value}
+    return {**stored, "data": {name: stored["data"][name] for name in asked["data"]}} == asked
 
 
 def find(config, folder=None):
@@ -100,20 +216,24 @@ def find(config, folder=None):
 
     A configuration whose data have no digest, or the size 0, stands for data of that name with any.
     """
-    asked = json.loads(json.dumps(asdict(config)))
-    asked["data"] = {name: value for name, value in asked["data"].items() if value}
-    for path in sorted((folder or RECORDS).glob(f"{config.experiment}-*-*")):
-        run = read(path)
-        if {**run.config, "data": {name: run.config["data"][name] for name in asked["data"]}} == asked:
+    for path, stored in _stored(folder or RECORDS, f"{config.experiment}-*-*"):
+        if _answers(stored, config):
+            run = read(path)
             return replace(run, outdated=run.stamp["sources"] != training_code())
     return None
+
+
+def missing(configs, folder=None):
+    """Those of ``configs`` that have no committed record. Reads every record once."""
+    stored = [found for _, found in _stored(folder or RECORDS, "*-*-*")]
+    return [config for config in configs if not any(_answers(found, config) for found in stored)]
 
 
 def finish(config, model, folder, code, device):
     """Write config.json and stamp.json of a run in ``folder`` that has come to its end, made by ``code``."""
     write_json(folder / "config.json", asdict(config))
     stamp = _stamp(config, model, folder, code, device)
-    write_json(folder / "stamp.json", {**stamp, "seal": _seal(stamp)})
+    paths.write_sealed(folder / "stamp.json", stamp)
 
 
 def _stamp(config, model, folder, code, device):
@@ -123,7 +243,7 @@ def _stamp(config, model, folder, code, device):
 
     from memlm import bench
 
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    metrics = _metrics(folder / "metrics.jsonl", (folder / "metrics.jsonl").read_bytes(), _advice(folder))
     speed = median([m["tokens_per_second"] for m in metrics if "tokens_per_second" in m])
     flops = speed * bench.flops_per_token(model, config.model.context)
     processes = int(os.environ.get("WORLD_SIZE", 1))

@@ -139,7 +139,7 @@ def _remove(folder, names):
 def _alone(folder):
     """Only one process at a time makes a folder, the others wait; the lock of a killed process is free."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+    with open(folder.with_name(f".{folder.name}.lock"), "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -17,12 +17,13 @@ from memlm import checkpoints, models
 from memlm.configs import RunConfig, config_hash  # noqa: F401
 from memlm.corpora import IGNORED
 from memlm.loss import linear_cross_entropy, token_losses
+from memlm.paths import writing
 
 CLOCK = ("seconds", "tokens_per_second")  # metrics that two equal runs do not share
 
 
 class Diverged(RuntimeError):
-    """The training loss is no longer a finite number."""
+    """A loss, or a weight, is no longer a finite number."""
 
 
 class _Loss(torch.nn.Module):
@@ -81,6 +82,9 @@ def _prefetched(data, order, steps, device):
             yield step, batch
 
 
+_KEPT = ("step", "tokens", "seconds", "running", "lines")
+
+
 class _Run:
     """What changes while a run goes on, and what a checkpoint therefore holds."""
 
@@ -93,10 +97,11 @@ class _Run:
             self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=betas, eps=eps, fused=True
         )
         self.step = self.tokens = 0
-        self.seconds, self.running, self.written = 0.0, [], 0
+        self.seconds, self.running = 0.0, []
+        self.lines = []  # of metrics.jsonl, which is written from them: the checkpoint's hash is theirs too
 
     def save(self, folder):
-        numbers = {name: getattr(self, name) for name in ("step", "tokens", "seconds", "running", "written")}
+        numbers = {name: getattr(self, name) for name in _KEPT}
         random = {"torch": torch.get_rng_state()}
         if self.device != "cpu":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -108,19 +113,28 @@ class _Run:
         """Go on from the newest checkpoint, if there is one."""
         found = checkpoints.load(folder, config_hash(self.config))
         if found:
-            _, weights, state = found
-            self.model.load_state_dict(weights, strict=False)
-            self.optimiser.load_state_dict(state["optimiser"])
-            for name, value in state["numbers"].items():
-                setattr(self, name, value)
-            torch.set_rng_state(state["random"]["torch"])
-            if self.device != "cpu":
-                torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+            step, weights, state = found
+            try:
+                self._take(weights, state)
+            except Exception as error:  # whatever torch makes of a state that is not of this run
+                raise checkpoints.damaged(folder / str(step), f"it is not of this run ({type(error).__name__})") from None
+
+    def _take(self, weights, state):
+        self.model.load_state_dict(weights)
+        self.optimiser.load_state_dict(state["optimiser"])
+        for name in _KEPT:
+            setattr(self, name, state["numbers"][name])
+        torch.set_rng_state(state["random"]["torch"])
+        if self.device != "cpu":
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
 
     def measure(self, held, data):
         """Losses on the parts of ``held``, without dropout and, if the model has any, with it (its bits from the step); and
-        the scores of the data."""
+        the scores of the data. Raises Diverged: the training loss of a step says nothing of what the step itself has done.
+        """
         metrics, random = {}, [] if self.device == "cpu" else [self.device]
+        if not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
+            raise Diverged(f"a weight is not finite at step {self.step}; expected finite numbers (lr {self.config.lr})")
         for name, part in held.items():
             with _autocast(self.config, self.device):
                 self.model.eval()
@@ -130,11 +144,28 @@ class _Run:
                     with torch.random.fork_rng(random):
                         torch.manual_seed(self.step)
                         metrics[f"{name}_loss_dropout"] = evaluate(self.model, part)["loss"]
+        self._refuse_broken(metrics, math.isfinite)
         self.model.eval()
         with _autocast(self.config, self.device):
-            metrics |= data.scores(self.model)
+            scores = data.scores(self.model)
         self.model.train()
-        return metrics
+        self._refuse_broken(scores, lambda value: not math.isnan(value))  # an energy may be infinite
+        return metrics | scores
+
+    def _refuse_broken(self, metrics, fits):
+        for name, value in _numbers(metrics):
+            if not fits(value):
+                what = f"{name.replace('train_', 'training ')} is {value} at step {self.step}"
+                raise Diverged(f"{what}; expected a finite number (lr {self.config.lr})")
+
+
+def _numbers(value, name=""):
+    """(name, number) of all numbers in nested dicts and lists; what could not be measured, None, is none."""
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _numbers(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, int | float):
+        yield name, value
 
 
 def _step(run, loss_of, batch, rank, world):
@@ -173,9 +204,10 @@ def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss
     folder/metrics.jsonl gets a line at step 0, every ``eval_every`` steps and at the last: step, tokens, seconds,
     tokens_per_second (of training alone), train_running (mean loss of the batches since the last line, dropout as
     configured: what papers plot), losses with dropout off, and on, on parts of the training and held-out data, and what
-    ``data.scores(model)`` measures. Under torchrun every process takes its share of each batch and the first one writes.
-    ``progress`` is called after every step. Returns the model. Raises Diverged with the step; the last checkpoint, made
-    while losses were finite, is then kept.
+    ``data.scores(model)`` measures. The file only shows the lines, which the checkpoint holds: it is written anew from them.
+    Under torchrun every process takes its share of each batch and the first one writes. ``progress`` is called after every
+    step. Returns the model. Raises Diverged with the step, before anything of a broken model is written: the last
+    checkpoint, made while losses and weights were finite, is kept.
     """
     folder = Path(folder)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -192,11 +224,13 @@ def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss
     if world > 1:
         loss_of = torch.nn.parallel.DistributedDataParallel(loss_of)
     held = {name: (x.to(device), y.to(device), masks) for name, (x, y, masks) in data.held().items()}
-    path = folder / "metrics.jsonl"
+
+    def show():
+        with writing(folder / "metrics.jsonl") as file:
+            file.write("".join(run.lines).encode())
+
     if rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab") as file:
-            file.truncate(run.written)  # what a killed run wrote after its last checkpoint is written again
+        show()
     before, begun = run.seconds, time.perf_counter()
     since = (begun, run.tokens)  # the clock and the tokens when training last went on
     unchecked = []  # the loss of the last step: looking at it at once would make a GPU wait
@@ -218,15 +252,12 @@ def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss
             metrics["tokens_per_second"] = round((run.tokens - since[1]) / (now - since[0]), 1)
         metrics |= run.measure(held, data)
         run.running, run.seconds = [], before + time.perf_counter() - begun
-        with open(path, "ab") as file:
-            file.write((json.dumps({**metrics, "seconds": round(run.seconds, 3)}) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
-            run.written = file.tell()
+        run.lines.append(json.dumps({**metrics, "seconds": round(run.seconds, 3)}) + "\n")
         run.save(folder / "checkpoints")
+        show()
         return time.perf_counter(), run.tokens
 
-    if run.step == 0 and run.written == 0 and rank == 0:
+    if not run.lines and rank == 0:
         since = report()
     order = _Order(len(data), config.batch_size, config.seed)
     for step, batch in _prefetched(data, order, range(run.step + 1, config.steps + 1), device):

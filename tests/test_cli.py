@@ -169,6 +169,13 @@ def test_the_locale_does_not_matter(clone, variables):
         assert answer.returncode == 0, answer.stderr[-2000:]
 
 
+def test_training_works_with_a_long_folder_for_temporary_files(clone, tmp_path):
+    deep = tmp_path / ("d" * 90)
+    deep.mkdir()
+    answer = call(clone, "python -m memlm train X1c --profile smoke --only well*seed1", TMPDIR=str(deep))
+    assert answer.returncode == 0, answer.stderr[-2000:]
+
+
 def test_git_sees_nothing_of_a_run(clone):
     """figures/, data/ and notebooks/ after all that was executed above are those of the project."""
     for folder in ("figures", "data/records", "data/reference", "notebooks"):

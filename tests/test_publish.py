@@ -112,9 +112,16 @@ def test_times_of_another_machine_keep_its_name(project):
 @pytest.mark.parametrize("size", [bench.SMALL, bench.CPU])
 def test_numbers_of_a_small_benchmark_are_refused(project, size, monkeypatch):
     monkeypatch.setattr(bench, "table", lambda record: "a table")
-    (project / "bench.json").write_text(json.dumps({"size": asdict(size)}))
+    measured = {"size": json.loads(json.dumps(asdict(size))), "device": "here", "peak_flops": {}, "results": {}}
+    paths.write_sealed(project / "bench.json", measured)
     said = "; ".join(publish.publish("cpu"))
     assert ("not published" in said) == (size is bench.SMALL) != (project / "records" / "bench.json").is_file()
+
+
+def test_damaged_numbers_of_a_benchmark_are_named(project):
+    (project / "bench.json").write_text("[]")
+    with pytest.raises(paths.Damaged, match=r"bench.json holds list; expected an object; run python -m memlm bench again"):
+        publish.publish("cpu")
 
 
 def test_every_generated_table_of_the_readme_is_read_back():

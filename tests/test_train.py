@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
-from memlm import batches, checkpoints, corpora, models, train
-from memlm.configs import DataConfig, ModelConfig, RunConfig
+from memlm import batches, checkpoints, corpora, models, paths, train
+from memlm.configs import DataConfig, ModelConfig, RunConfig, config_hash
 from memlm.grammar import question_formation
 
 CORPUS = corpora.load_question_formation("generator", train_lines=2000)
@@ -111,6 +114,75 @@ def test_divergence_is_named_with_its_step_and_leaves_the_last_checkpoint(train_
     with pytest.raises(train.Diverged, match=r"training loss is nan at step \d+; expected a finite number"):
         train_quietly(replace(CONFIG, lr=1e30, warmup_steps=0, steps=50, eval_every=1), tmp_path / "bad")
     assert list((tmp_path / "bad" / "checkpoints").iterdir())
+
+
+def broken(monkeypatch, at, name, value=math.nan, place=0):
+    """From now on step ``at`` leaves a number of the named weight as ``value``, although its own loss is right."""
+    real = train._step
+
+    def step(run, *rest):
+        loss = real(run, *rest)
+        if run.step == at:
+            with torch.no_grad():
+                dict(run.model.named_parameters())[name].view(-1)[place] = value
+        return loss
+
+    monkeypatch.setattr(train, "_step", step)
+    return real
+
+
+@pytest.mark.parametrize("at", [3, 5, 12])
+@pytest.mark.parametrize(
+    ("name", "value"), [("head.bias", math.nan), ("head.bias", math.inf), ("embedding.weight", math.nan)]
+)
+def test_a_step_that_breaks_the_model_is_refused_before_anything_of_it_is_written(
+    train_quietly, tmp_path, monkeypatch, at, name, value
+):
+    config, folder = replace(CONFIG, model=replace(MODEL, dropout=0.0)), tmp_path / "broken"
+    real = broken(monkeypatch, at, name, value)
+    with pytest.raises(train.Diverged, match=r"at step (3|4|5|12); expected (a finite number|finite numbers)"):
+        train.train(config, DATA, folder)
+    seen = [step for step in (0, 5, 10) if step < at]
+    assert [m["step"] for m in numbers(folder)] == seen
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {str(step) for step in seen[-2:]}
+    monkeypatch.setattr(train, "_step", real)
+    assert train_quietly(config, folder)[1] == train_quietly(config)[1]
+
+
+def test_a_weight_that_no_loss_depends_on_and_a_model_that_is_broken_from_the_start_are_refused_too(monkeypatch, tmp_path):
+    class Unscored(batches.Windows):
+        def scores(self, model):
+            return {}
+
+    data = Unscored(np.arange(900) % 7, np.arange(300) % 5, 11, context=12)  # no token is 10, the last row
+    broken(monkeypatch, 1, "embedding.weight", place=-1)
+    with pytest.raises(train.Diverged, match="a weight is not finite at step 1"):
+        train.train(replace(CONFIG, steps=1, model=replace(MODEL, context=12)), data, tmp_path / "one")
+    real = models.build
+
+    def build(*arguments):
+        model = real(*arguments)
+        with torch.no_grad():
+            model.head.weight.fill_(math.inf)
+        return model
+
+    monkeypatch.setattr(models, "build", build)
+    with pytest.raises(train.Diverged, match="at step 0"):
+        train.train(CONFIG, DATA, tmp_path / "none")
+    assert numbers(tmp_path / "none") == [] and not (tmp_path / "none" / "checkpoints").exists()
+
+
+def test_no_number_of_the_scores_may_be_nan(train_quietly):
+    class Odd(batches.Lines):
+        def scores(self, model):
+            return {"collapse": {"energies": [1.0, self.energy], "half_height": None, "d": 3}}
+
+    data = Odd(FEW, evaluated=100)
+    for data.energy in (1.0, math.inf):  # an energy is infinite where a model rules a sequence out
+        train_quietly(replace(CONFIG, steps=1), data=data)
+    data.energy = math.nan
+    with pytest.raises(train.Diverged, match=r"collapse.energies.1 is nan at step 0; expected a finite number"):
+        train_quietly(CONFIG, data=data)
 
 
 def test_accumulation_changes_nothing_but_rounding(train_quietly):
@@ -236,6 +308,36 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(train_quietly, tmp_path, mo
         assert len(list((folder / "checkpoints").iterdir())) == 2
 
 
+@pytest.mark.parametrize("damage", ["digit", "cut", "longer", "empty", "no JSON", "removed"])
+def test_the_metrics_of_an_unfinished_run_are_those_of_its_checkpoint(train_quietly, tmp_path, monkeypatch, damage):
+    _, whole, _ = train_quietly(CONFIG)
+    folder, real = tmp_path / "unfinished", train._step
+
+    def dying(run, *rest):
+        if run.step == 8:
+            raise KeyboardInterrupt
+        return real(run, *rest)
+
+    monkeypatch.setattr(train, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(CONFIG, DATA, folder)
+    monkeypatch.setattr(train, "_step", real)
+    path = folder / "metrics.jsonl"
+    content, loss = path.read_bytes(), f"{numbers(folder)[1]['dev_loss']}".encode()
+    changed = {
+        "digit": content.replace(loss, loss[:-1] + b"%d" % ((int(loss[-1:]) + 1) % 10)),
+        "cut": content[: len(content) // 2],
+        "longer": content + content[:99],
+        "empty": b"",
+        "no JSON": b"\0" * len(content),
+    }
+    path.unlink()
+    if damage != "removed":
+        assert changed[damage] != content
+        path.write_bytes(changed[damage])
+    assert train_quietly(CONFIG, folder)[1] == whole
+
+
 def test_kill_9_at_any_moment_ends_in_the_same_bits(train_quietly, tmp_path):
     """Processes are killed at moments spread over a run, checkpoint writes included; each is followed by another, until one
     gets to the end. Three runs, so that at least twenty processes are killed."""
@@ -306,8 +408,8 @@ def test_a_full_disk_loses_nothing_that_was_written(train_quietly, tmp_path):
         try:
             train.train(CONFIG, DATA, folder)
             os._exit(0)
-        except OSError:
-            os._exit(28)
+        except OSError as error:
+            os._exit(28 if str(folder / "checkpoints") in str(error) else 1)  # it says what could not be written
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 28
@@ -328,8 +430,81 @@ def test_damaged_checkpoints_are_refused(train_quietly, name, damage):
         path.write_bytes(data[: len(data) // 2])
     else:
         path.unlink()
-    with pytest.raises(checkpoints.DamagedCheckpoint, match="checkpoint 12"):
+    with pytest.raises(checkpoints.DamagedCheckpoint, match="checkpoint 12") as caught:
         train.train(CONFIG, DATA, folder)
+    assert f"delete {folder}/checkpoints/12 to" in str(caught.value)
+
+
+def reseal(folder, **changes):
+    """Give a checkpoint a stamp that fits its files as they are."""
+    hashes = {name: paths.sha256(folder / name) for name in checkpoints.FILES}
+    stamp = {"step": int(folder.name), "config": config_hash(CONFIG), "sha256": hashes}
+    paths.write_sealed(folder / "stamp.json", stamp | changes)
+
+
+def empty(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def a_file(folder):
+    empty(folder)
+    folder.rmdir()
+    folder.write_bytes(b"")
+
+
+def foreign(name, content):
+    def damage(folder):
+        (folder / name).write_bytes(content)
+        reseal(folder)
+
+    return damage
+
+
+def other_state(change):
+    def damage(folder):
+        state = torch.load(folder / "state.pt", weights_only=True)
+        change(state)
+        torch.save(state, folder / "state.pt")
+        reseal(folder)
+
+    return damage
+
+
+class Evil:
+    def __reduce__(self):
+        return os._exit, (13,)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *[lambda folder, text=text: (folder / "stamp.json").write_text(text) for text in ("null", "[]", "1", "[" * 9999)],
+        lambda folder: reseal(folder, step="12"),
+        lambda folder: reseal(folder, step=5),
+        lambda folder: reseal(folder, sha256=None),
+        lambda folder: reseal(folder, sha256={"state.pt": ""}),
+        empty,
+        a_file,
+        foreign("state.pt", pickle.dumps({"numbers": 1})),
+        foreign("state.pt", pickle.dumps(Evil())),
+        foreign("state.pt", b"no pickle"),
+        foreign("model.safetensors", b"no tensors"),
+        foreign("model.safetensors", safetensors.torch.save({})),
+        other_state(lambda state: state["numbers"].pop("lines")),
+        other_state(lambda state: state.pop("optimiser")),
+        other_state(lambda state: state["random"].update(torch=3)),
+    ],
+)
+def test_a_checkpoint_that_is_not_what_a_run_writes_is_refused_by_its_path(train_quietly, damage):
+    _, whole, folder = train_quietly(CONFIG)
+    newest = folder / "checkpoints" / "12"
+    damage(newest)
+    with pytest.raises(checkpoints.DamagedCheckpoint, match=f"checkpoint 12 is damaged: .*; delete {newest} to") as caught:
+        train.train(CONFIG, DATA, folder)
+    assert "\n" not in str(caught.value)
+    shutil.rmtree(newest) if newest.is_dir() else newest.unlink()  # as it says
+    assert train_quietly(CONFIG, folder)[1] == whole
 
 
 def test_a_foreign_checkpoint_is_refused(train_quietly):
@@ -346,11 +521,57 @@ def test_a_foreign_checkpoint_is_refused(train_quietly):
         (dict(accumulate=3), "accumulate is 3; expected a divisor of batch_size = 16"),
         (dict(schedule="step"), "schedule is 'step'; expected linear or cosine"),
         (dict(precision="int8"), "precision is 'int8'; expected float32 or bfloat16"),
+        (dict(steps=1.5), "steps is 1.5; expected at least 1, a whole number"),
+        (dict(eval_every=True), "eval_every is True; expected at least 1, a whole number"),
+        (dict(steps=math.nan), "steps is nan; expected at least 1, a whole number"),
+        (dict(warmup_steps=-1), "warmup_steps is -1; expected at least 0, a whole number"),
+        (dict(lr=math.nan), "lr is nan; expected 0 < lr < inf"),
+        (dict(lr=0.0), "lr is 0.0; expected 0 < lr < inf"),
+        (dict(lr=math.inf), "lr is inf; expected 0 < lr < inf"),
+        (dict(lr="1e-3"), "lr is '1e-3'; expected 0 < lr < inf"),
+        (dict(weight_decay=-0.1), "weight_decay is -0.1; expected 0 <= weight_decay < inf"),
+        (dict(adam=(0.9, 0.99)), "adam is .*; expected three numbers: beta1, beta2, epsilon"),
+        (dict(adam=None), "adam is None; expected three numbers"),
+        (dict(adam=(0.9, 1.0, 1e-8)), "beta2 of adam is 1.0; expected 0 <= beta2 < 1"),
+        (dict(adam=(math.nan, 0.9, 1e-8)), "beta1 of adam is nan; expected 0 <= beta1 < 1"),
+        (dict(adam=(0.9, 0.99, 0)), "epsilon of adam is 0; expected 0 < epsilon < inf"),
+        (dict(seed=-1), "seed is -1; expected a whole number from 0 to 4294967295"),
+        (dict(seed=2**32), "seed is 4294967296; expected a whole number from 0 to 4294967295"),
+        (dict(seed=0.0), "seed is 0.0; expected a whole number"),
+        (dict(experiment="../X2"), "experiment is '../X2'; expected a plain name"),
+        (dict(experiment=None), "experiment is None; expected a plain name"),
     ],
 )
 def test_bad_configurations_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(kind=None), "kind is None; expected the name of a kind of model"),
+        (dict(context=0), "context is 0; expected at least 1, a whole number"),
+        (dict(n_layer=-1), "n_layer is -1; expected at least 1"),
+        (dict(d_model="32"), "d_model is '32'; expected at least 1, a whole number"),
+        (dict(n_head=3), "d_model is 32; expected a multiple of n_head = 3"),
+        (dict(dropout=1.5), "dropout is 1.5; expected 0 <= dropout < 1"),
+        (dict(dropout=math.nan), "dropout is nan; expected 0 <= dropout < 1"),
+    ],
+)
+def test_bad_shapes_of_a_model_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(MODEL, **change)
+
+
+def test_bad_data_are_named():
+    for change, message in (
+        (dict(size=-1), "size is -1; expected at least 0, a whole number"),
+        (dict(source=None), "source is None; expected a text"),
+        (dict(digest=b""), "digest is b''; expected a text"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            replace(CONFIG.data, **change)
 
 
 TOGETHER = """
