@@ -4,7 +4,6 @@ import fcntl
 import json
 import math
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -278,8 +278,9 @@ def test_what_a_worker_raises_comes_as_a_sentence_with_the_label_of_its_run(monk
     monkeypatch.setattr(runs, "train_here", fails)
     with pytest.raises(runs.RunFailed) as caught:
         runs._train_beside(0, CONFIG, "id", "code", tmp_path, False)
-    sent = pickle.loads(pickle.dumps(caught.value))
-    assert str(sent) == f"{CONFIG.label}: {message}"
+    here, there = Pipe()
+    there.send(caught.value)
+    assert str(here.recv()) == f"{CONFIG.label}: {message}"
 
 
 def begin(out, *more):

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import pickle
 import resource
 import shutil
 import signal
@@ -12,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -461,6 +461,12 @@ def foreign(name, content):
     return damage
 
 
+def foreign_state(state, **options):
+    stored = BytesIO()
+    torch.save(state, stored, **options)
+    return foreign("state.pt", stored.getvalue())
+
+
 def other_state(change):
     def damage(folder):
         state = torch.load(folder / "state.pt", weights_only=True)
@@ -486,8 +492,9 @@ class Evil:
         lambda folder: reseal(folder, sha256={"state.pt": ""}),
         empty,
         a_file,
-        foreign("state.pt", pickle.dumps({"numbers": 1})),
-        foreign("state.pt", pickle.dumps(Evil())),
+        foreign_state({"numbers": 1}),
+        foreign_state(Evil()),
+        foreign_state(Evil(), _use_new_zipfile_serialization=False),
         foreign("state.pt", b"no pickle"),
         foreign("model.safetensors", b"no tensors"),
         foreign("model.safetensors", safetensors.torch.save({})),
