@@ -135,13 +135,14 @@ def _misfit(value, shape, where=""):
     if not isinstance(value, type(shape)):
         return f"{found}; expected {'an object' if isinstance(shape, dict) else 'a list'}"
     if isinstance(shape, list):
-        parts = [(f"{where}[{i}]", item, shape[0]) for i, item in enumerate(value)]
-    else:
-        names = [(name, key) for name in shape for key in (value if name is ... else [name])]
-        if lacking := [key for _, key in names if key not in value]:
-            return f"has no {where}{'.' if where else ''}{lacking[0]}"
-        parts = [(f"{where}{'.' if where else ''}{key}", value[key], shape[name]) for name, key in names]
-    return next(filter(None, (_misfit(item, part, place) for place, item, part in parts)), "")
+        parts = ((f"{where}[{i}]", item, shape[0]) for i, item in enumerate(value))
+        return next(filter(None, (_misfit(item, part, place) for place, item, part in parts)), "")
+    for name, part in shape.items():
+        for key in value if name is ... else [name]:
+            place = f"{where}.{key}" if where else key
+            if problem := _misfit(value[key], part, place) if key in value else f"has no {place}":
+                return problem
+    return ""
 
 
 def shown(path):
