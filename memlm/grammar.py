@@ -7,21 +7,29 @@ Entropies are in nats.
 import math
 import random
 import re
+import warnings
 from bisect import bisect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
 
-_TOKEN = re.compile(r"""\s*(?:(?P<word>'[^']+'|"[^"]+")|(?P<weight>\[[^\]]*\])|(?P<bar>\|)|(?P<name>[^\s'"\[\]|#]+))""")
+# A prime belongs to a name where it cannot open a word: S->'a' needs no blanks, and N' is a name.
+_NAME = r"""(?:(?!->)[^\s'"\[\]|#\ufeff])+(?:'+(?=[\s\[|]|->|\Z))?"""
+_TOKEN = re.compile(
+    rf"""(?P<word>'(?:[^']|'')*+'|"(?:[^"]|"")*+")|(?P<weight>\[[^\]]*\])|(?P<bar>\|)|(?P<arrow>->)|(?P<name>{_NAME})"""
+    r"|(?P<comment>#.*)|(?P<stray>\S.*)",
+    re.DOTALL,
+)
 
 
 def is_terminal(symbol):
     """Terminals are kept with a leading quote, so that 'S' the word and S the symbol cannot be confused."""
-    return symbol[0] == "'"
+    return symbol.startswith("'")
 
 
 class NeverEnding(ValueError):
@@ -43,22 +51,33 @@ class Grammar:
     def from_text(cls, text):
         """Read rules such as ``S -> 'a' S [3/4] | 'b' [1/4]``, one or more per left side; # starts a comment.
 
-        Terminals are quoted, weights are fractions or decimals and are kept exactly; the first left side is the start.
+        The first left side is the start. Terminals stand in single or double quotes, and a quote of the same kind inside is
+        doubled: 'it''s'. Symbols may end in primes (N') and hold anything but blanks, quotes, brackets, |, # and ->. The
+        empty string is '' or nothing at all, or ε where that is no left side: ``S -> 'a' S [1/2] | [1/2]``.
+
+        Weights are fractions or decimals and are kept exactly. Those of a left side may miss 1 by the rounding of its
+        decimals (of three digits or more after the point): they are then divided by their sum, with a UserWarning.
         Raises ValueError with the line number, the value found and what was expected.
         """
-        rules = defaultdict(list)
-        for number, line in enumerate(text.splitlines(), 1):
-            line = re.sub(r"""('[^']*'|"[^"]*")|#.*""", lambda match: match[1] or "", line).strip()
-            if not line:
+        rules, rounding = defaultdict(list), Counter()
+        for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+            tokens = _tokens(line, number)
+            if not tokens:
                 continue
-            left, arrow, right = line.partition("->")
-            left = left.strip()
-            if not arrow or not re.fullmatch(r"[^\s'\"\[\]|#]+", left):
-                raise ValueError(f"line {number} is {line!r}; expected LEFT -> RIGHT [weight] | ...")
-            rules[left].extend(_alternatives(right, number))
+            if [kind for kind, _ in tokens[:2]] != ["name", "arrow"]:
+                raise ValueError(f"line {number} is {line.strip()!r}; expected LEFT -> RIGHT [weight] | ...")
+            left = tokens[0][1]
+            for weight, error, right in _alternatives(tokens[2:], number):
+                rules[left].append((weight, right))
+                rounding[left] += error
         if not rules:
             raise ValueError("the grammar has 0 rules; expected at least 1")
-        return cls(next(iter(rules)), dict(rules))
+        nothing = {"'"} | ({"ε"} - rules.keys())
+        rules = {
+            left: [(weight, tuple(s for s in right if s not in nothing)) for weight, right in alternatives]
+            for left, alternatives in rules.items()
+        }
+        return cls(next(iter(rules)), _normalised(rules, rounding))
 
     def __post_init__(self):
         for left, alternatives in self.rules.items():
@@ -74,11 +93,14 @@ class Grammar:
             raise NeverEnding(f"mean offspring has spectral radius {radius:.6g}; expected < 1, or sentences may never end")
 
     def text(self):
-        """The rules in the notation that ``from_text`` reads, one left side a line."""
+        """The rules in the notation that ``from_text`` reads, one left side a line, the start first.
+
+        Raises ValueError for what the notation cannot express: an empty word, or one with a line break; a name that is none.
+        """
         lines = []
-        for left, alternatives in self.rules.items():
-            rights = (" ".join(f'"{s[1:]}"' if is_terminal(s) else s for s in right) for _, right in alternatives)
-            lines.append(f"{left} -> " + " | ".join(f"{r} [{w}]" for r, (w, _) in zip(rights, alternatives, strict=True)))
+        for left in sorted(self.rules, key=lambda left: left != self.start):
+            rights = ((" ".join(map(_written, right)) or "''", weight) for weight, right in self.rules[left])
+            lines.append(f"{_written(left)} -> " + " | ".join(f"{right} [{weight}]" for right, weight in rights))
         return "\n".join(lines)
 
     @cached_property
@@ -189,34 +211,87 @@ class Grammar:
         return self._inside(sentences)
 
 
-def _alternatives(text, number):
-    """[(weight, right side)] of the text after an arrow; ``number`` is its line, for the errors."""
-    groups, position = [[]], 0
-    while position < len(text.rstrip()):
-        match = _TOKEN.match(text, position)
-        if not match:
-            raise ValueError(f"line {number} has {text[position:].strip()!r}; expected symbols, 'words', [weight] or |")
-        position = match.end()
-        if match["bar"]:
+def _written(symbol):
+    """A symbol or a word in the notation of ``Grammar.from_text``."""
+    if not is_terminal(symbol):
+        if not re.fullmatch(_NAME, symbol):
+            raise ValueError(f"the symbol {symbol!r} has no notation; expected no blanks, quotes, brackets, |, # and ->")
+        return symbol
+    word = symbol[1:]
+    if not word or "\n" in word:
+        raise ValueError(f"the word {word!r} has no notation; expected 1 or more characters and no line break")
+    quote = "'" if '"' in word and "'" not in word else '"'
+    return quote + word.replace(quote, 2 * quote) + quote
+
+
+def _tokens(line, number):
+    """[(kind, text)] of a line without its comment; ``number`` is the line's, for the errors."""
+    tokens = [(match.lastgroup, match[0]) for match in _TOKEN.finditer(line)]
+    for kind, token in tokens:
+        if kind == "stray":
+            raise ValueError(f"line {number} has {token.rstrip()!r}; expected symbols, 'words', [weight] or |")
+    return [(kind, token) for kind, token in tokens if kind != "comment"]
+
+
+def _alternatives(tokens, number):
+    """Yield (weight, its rounding, right side) of the tokens after an arrow."""
+    groups = [[]]
+    for kind, token in tokens:
+        if kind == "bar":
             groups.append([])
         else:
-            groups[-1].append((match.lastgroup, match[match.lastgroup]))
-    found = []
+            groups[-1].append((kind, token))
     for group in groups:
         *symbols, (kind, weight) = group or [("", "")]
-        if kind != "weight" or not symbols or any(kind == "weight" for kind, _ in symbols):
+        if kind != "weight" or not {kind for kind, _ in symbols} <= {"word", "name"}:
             shown = " ".join(token for _, token in group)
             raise ValueError(
                 f"line {number} has the alternative {shown!r}; expected symbols or 'words' and then one [weight]"
             )
         try:
-            share = Fraction(weight[1:-1].replace(" ", ""))
-        except (ValueError, ZeroDivisionError):
-            share = Fraction(0)
-        if not 0 < share <= 1:
-            raise ValueError(f"line {number} has the weight {weight}; expected a fraction or decimal in (0, 1]")
-        found.append((share, tuple("'" + token[1:-1] if kind == "word" else token for kind, token in symbols)))
-    return found
+            share, rounding = _weight(weight[1:-1])
+        except (ValueError, ArithmeticError):
+            raise ValueError(f"line {number} has the weight {weight}; expected a fraction or decimal in (0, 1]") from None
+        yield share, rounding, tuple(_word(token) if kind == "word" else token for kind, token in symbols)
+
+
+def _word(token):
+    quote = token[0]
+    return "'" + token[1:-1].replace(2 * quote, quote)
+
+
+def _weight(text):
+    """(weight, how far it may be from what was meant) as Fractions; ValueError or ArithmeticError for what is none.
+
+    A decimal of three digits or more after the point is taken as rounded: by half a unit of its last digit, and by one
+    unit of float64 besides, as Python prints 17 digits of results such as 1 - 0.9. A shorter one was written by hand, and
+    [0.3] with [0.6] is a slip; a fraction has no reason to be rounded.
+    """
+    if "/" in text:
+        share, rounding = Fraction(re.sub(r"\s*/\s*", "/", text.strip())), Fraction(0)
+    else:
+        decimal = Decimal(text.strip())
+        if not -400 < decimal.adjusted() < 1:  # before powers of ten are multiplied out
+            raise ValueError
+        share, digits = Fraction(decimal), -decimal.as_tuple().exponent
+        rounding = Fraction(1, 2 * 10**digits) + Fraction(1, 2**52) if digits >= 3 else Fraction(0)
+    if not 0 < share <= 1:
+        raise ValueError
+    return share, rounding
+
+
+def _normalised(rules, rounding):
+    """The rules, the weights of a left side divided by their sum where that misses 1 by no more than ``rounding[left]``."""
+    sums = {left: sum(weight for weight, _ in alternatives) for left, alternatives in rules.items()}
+    divided = [left for left, total in sums.items() if 0 < abs(total - 1) <= rounding[left]]
+    if divided:
+        worst = max(divided, key=lambda left: abs(sums[left] - 1))
+        warnings.warn(
+            f"the weights of {worst} miss 1 by {float(sums[worst] - 1):.2g}, which is the rounding of their decimals; "
+            f"they were divided by their sum, as in {len(divided)} of {len(sums)} left sides",
+            stacklevel=3,
+        )
+    return rules | {left: [(weight / sums[left], right) for weight, right in rules[left]] for left in divided}
 
 
 def question_formation(**options):

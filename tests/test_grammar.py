@@ -6,6 +6,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memlm.grammar import Grammar
 
@@ -108,6 +110,97 @@ def test_text_round_trip():
     assert Grammar.from_text(grammar.text()) == grammar
 
 
+WORDS = st.text(min_size=1).map(lambda word: word.replace("\n", "_")) | st.text("'\"#|[]->\\ \t\r\u2028ε", min_size=1)
+NAMES = st.sampled_from(["S", "N'", "N''", "<np>", "N-1", "-", "a/b", "ε", "É>"])
+
+
+@given(st.lists(st.lists(WORDS.map("'{}".format) | NAMES, max_size=4), min_size=1, max_size=4), st.data())
+def test_any_words_and_names_survive_the_notation(rights, data):
+    used = {symbol for right in rights for symbol in right if not symbol.startswith("'")}
+    rules = {name: [(Fraction(1), ("'x",))] for name in used - {"N'"}}
+    shares = [Fraction(9, 10), *[Fraction(1, 10 * len(rights))] * len(rights)]
+    rules["N'"] = list(zip(shares, [(), *(tuple(s for s in right if s != "N'") for right in rights)], strict=True))
+    grammar = Grammar("N'", rules)
+    assert Grammar.from_text(grammar.text()) == grammar
+    assert Grammar.from_text("\ufeff" + grammar.text().replace("\n", "\r\n")) == grammar
+
+
+@pytest.mark.parametrize(
+    "symbol", ["'two\nlines", "'", "a b", "N'a", "A->B", "A#", "A|", "[A]", 'A"', "\ufeffA", "A\u2028", "A\n", "A'\n", ""]
+)
+def test_what_the_notation_cannot_express_is_not_written(symbol):
+    grammar = Grammar("S", {"S": [(Fraction(1), (symbol,))], symbol: [(Fraction(1), ("'x",))]})
+    with pytest.raises(ValueError, match=r"^the (word|symbol) .* has no notation; expected "):
+        grammar.text()
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("S->'a'", ("'a",)),
+        ("S -> N'|'x' [1/4]", ("N'",)),
+        ("S->N''", ("N''",)),
+        ("S -> N-1'b'", ("N-1", "'b")),
+        ("S -> '<np>' <np>", ("'<np>", "<np>")),
+        ("S -> 'it''s' \"it's\" '\"' \"'\"", ("'it's", "'it's", "'\"", "''")),
+        ("S -> \"a\"\"b\" ''''' 'a\u2028b\x85'", ("'a\"b", "''", "'a\u2028b\x85")),
+        ("\ufeffS -> '|' '[1]' '->' '#' '\\'", ("'|", "'[1]", "'->", "'#", "'\\")),
+    ],
+)
+def test_the_notation(text, right):
+    names = "<np>", "N'", "N''", "N-1"
+    text = text.replace("|'x'", "[3/4] | 'x'", 1) if "|'x'" in text else text + " [1]"
+    text += " # isn't a 'word' [1/0]\r\n" + "\n".join(f"{name}->'y'[1]" for name in names)
+    assert Grammar.from_text(text).rules["S"][0][1] == right
+
+
+@pytest.mark.parametrize("nothing", ["", "''", '""', "ε", "'' ''", "ε ''"])
+def test_an_empty_right_side_is_the_empty_string(nothing):
+    grammar = Grammar.from_text(f"S -> 'a' S [1/2] | {nothing} [1/2]")
+    assert grammar.rules["S"] == [(Fraction(1, 2), ("'a", "S")), (Fraction(1, 2), ())]
+    assert grammar.text() == "S -> \"a\" S [1/2] | '' [1/2]"
+
+
+def test_an_empty_word_in_a_longer_right_side_is_nothing_and_epsilon_may_be_a_symbol():
+    assert Grammar.from_text("S -> 'a' '' S [1/2] | \"\" 'b' ε [1/2]") == Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]")
+    assert Grammar.from_text("S -> 'a' ε [1]\nε -> 'b' [1]").rules["S"] == [(1, ("'a", "ε"))]
+    assert Grammar.from_text("S -> 'ε' [1]").sample(1, 0) == [["ε"]]
+
+
+ROUNDED = [
+    ["0.333333"] * 3,
+    ["0.333"] * 3,
+    ["0.1428571"] * 7,
+    ["0.16666666666666666", "0.3333333333333333", "0.5"],
+    ["0.7000000000000001", "0.2", "0.1"],
+    ["9.999e-1", "1.2e-4"],
+]
+
+
+@pytest.mark.parametrize("weights", ROUNDED)
+def test_decimals_that_miss_one_by_their_rounding_are_divided_by_their_sum(weights):
+    lines = [f"S -> 'w{i}' [{weight}]" for i, weight in enumerate(weights)]
+    with pytest.warns(UserWarning, match="the weights of S miss 1 by .*they were divided by their sum, as in 1 of 1 left"):
+        found = [weight for weight, _ in Grammar.from_text("\n".join(lines)).rules["S"]]
+    exact = [Fraction(weight) for weight in weights]
+    assert sum(found) == 1
+    assert found == [weight / sum(exact) for weight in exact]
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [["0.33"] * 3, ["0.3", "0.6"], ["0.99", "0.009"], ["0.332"] * 3, ["0.333333", "0.333333", "0.333331"], ["999/1000"]],
+)
+def test_decimals_that_miss_one_by_more_are_refused(weights):
+    with pytest.raises(ValueError, match=r"the weights of S sum to .*; expected 1"):
+        Grammar.from_text("S -> " + " | ".join(f"'w{i}' [{weight}]" for i, weight in enumerate(weights)))
+
+
+def test_exact_decimals_are_kept_without_a_warning():
+    grammar = Grammar.from_text("S -> 'a' [0.125] | 'b' [0.375]\nS -> 'c' [.25] | 'd' [2.5e-1]")
+    assert [weight for weight, _ in grammar.rules["S"]] == [Fraction(1, 8), Fraction(3, 8), Fraction(1, 4), Fraction(1, 4)]
+
+
 BAD = [
     ("S -> 'a' [1/2]", "the weights of S sum to 1/2; expected 1"),
     ("S -> 'a' [0.3] | 'b' [0.6]", "the weights of S sum to 9/10; expected 1"),
@@ -122,8 +215,16 @@ BAD = [
     ("S -> 'a' [0]", r"line 1 has the weight \[0\]; expected a fraction or decimal in"),
     ("S -> 'a' [x]", r"line 1 has the weight \[x\]"),
     ("S -> 'a' [3/2]", r"line 1 has the weight \[3/2\]"),
-    ("S -> [1]", "line 1 has the alternative"),
     ("S -> 'a [1]", "line 1 has .*; expected symbols, 'words'"),
+    ("S -> 'a'' [1]", "line 1 has .*; expected symbols, 'words'"),
+    ("S -> A -> 'a' [1]", "line 1 has the alternative .*; expected symbols or 'words' and then one"),
+    ("S -> 'a' [1]\n'T' -> 'b' [1]", "line 2 is .*; expected LEFT -> RIGHT"),
+    ("S -> 'a' [1/0]", r"line 1 has the weight \[1/0\]"),
+    ("S -> 'a' [-1]", r"line 1 has the weight \[-1\]"),
+    ("S -> 'a' [nan]", r"line 1 has the weight \[nan\]"),
+    ("S -> 'a' [inf]", r"line 1 has the weight \[inf\]"),
+    ("S -> 'a' [1e-999999999]", r"line 1 has the weight \[1e-999999999\]"),
+    ("S -> 'a' [0.2 5] | 'b' [0.75]", r"line 1 has the weight \[0.2 5\]"),
 ]
 
 
