@@ -10,14 +10,19 @@ import re
 import warnings
 from bisect import bisect
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
+from numbers import Rational
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
 
+_LEAST = Fraction(1, 10**308)  # weights below have no logarithm in float64
 # A prime belongs to a name where it cannot open a word: S->'a' needs no blanks, and N' is a name.
 _NAME = r"""(?:(?!->)[^\s'"\[\]|#\ufeff])+(?:'+(?=[\s\[|]|->|\Z))?"""
 _TOKEN = re.compile(
@@ -80,17 +85,11 @@ class Grammar:
         return cls(next(iter(rules)), _normalised(rules, rounding))
 
     def __post_init__(self):
+        if self.start not in self.rules:
+            raise ValueError(f"the start is {self.start!r}; expected one of the {len(self.rules)} left sides")
         for left, alternatives in self.rules.items():
-            total = sum(weight for weight, _ in alternatives)
-            if total != 1:
-                raise ValueError(f"the weights of {left} sum to {total}; expected 1")
-            for _, right in alternatives:
-                for symbol in right:
-                    if not is_terminal(symbol) and symbol not in self.rules:
-                        raise ValueError(f"{symbol} stands on the right of {left} but on no left side")
-        radius = max(abs(np.linalg.eigvals(self._offspring)))
-        if radius >= 1 - 1e-9:
-            raise NeverEnding(f"mean offspring has spectral radius {radius:.6g}; expected < 1, or sentences may never end")
+            _check(left, alternatives, self.rules)
+        _ = self._visits  # raises NeverEnding
 
     def text(self):
         """The rules in the notation that ``from_text`` reads, one left side a line, the start first.
@@ -121,24 +120,70 @@ class Grammar:
 
     @cached_property
     def _offspring(self):
-        """M[A, B] = mean number of B among the children of A, over the symbols that the start reaches."""
+        """M[A, B] = mean number of B among the children of A, over the symbols that the start reaches; sparse."""
         index = self._reachable
-        mean = np.zeros((len(index), len(index)))
-        for left, row in index.items():
-            for weight, right in self.rules[left]:
-                for symbol in right:
-                    if not is_terminal(symbol):
-                        mean[row, index[symbol]] += float(weight)
-        return mean
+        entries = [
+            (float(weight), row, index[symbol])
+            for left, row in index.items()
+            for weight, right in self.rules[left]
+            for symbol in right
+            if not is_terminal(symbol)
+        ]
+        weights, rows, columns = zip(*entries, strict=True) if entries else ((), (), ())
+        return sparse.csc_array((weights, (rows, columns)), shape=(len(index), len(index)), dtype=float)
+
+    @cached_property
+    def _components(self):
+        """{symbol: the symbols that derive each other with it, or () where it never derives itself again}, as the start
+        reaches them."""
+        _, labels = connected_components(self._offspring, connection="strong")
+        members = defaultdict(list)
+        for symbol, label in zip(self._reachable, labels, strict=True):
+            members[label].append(symbol)
+        own = self._offspring.diagonal()
+        return {
+            symbol: tuple(members[label]) if own[row] or len(members[label]) > 1 else ()
+            for (symbol, row), label in zip(self._reachable.items(), labels, strict=True)
+        }
+
+    @cached_property
+    def _visits(self):
+        """Mean number of nodes of each symbol in a derivation: the solution of (I - M^T) v = (1, 0, 0, ...).
+
+        A matrix M >= 0 has spectral radius < 1 if and only if (I - M) x = 1 has a solution x >= 1: x is then the mean number
+        of nodes below a symbol, at least 1 / (1 - radius) somewhere. So eigenvalues are asked for only where x is in doubt.
+        """
+        size = len(self._reachable)
+        try:
+            # An M-matrix needs no exchange of rows, and without one nothing cancels outside the diagonal.
+            factors = splu(
+                sparse.eye_array(size, format="csc") - self._offspring,
+                permc_spec="MMD_AT_PLUS_A",
+                diag_pivot_thresh=0.0,
+                options={"SymmetricMode": True},
+            )
+            nodes, visits = factors.solve(np.ones(size)), factors.solve(np.eye(1, size)[0], trans="T")
+        except RuntimeError:  # a pivot is zero
+            nodes = visits = np.full(size, math.inf)
+        if not ((nodes >= 1 - 1e-9) & (nodes <= 1e9)).all() and (radius := self._radius()) >= 1 - 1e-9:
+            raise NeverEnding(f"mean offspring has spectral radius {radius:.6g}; expected < 1, or sentences may never end")
+        if not np.isfinite([nodes, visits]).all():
+            raise NeverEnding("a derivation has more nodes on average than float64 can count; expected 1e308 or fewer")
+        return visits
+
+    def _radius(self):
+        """The spectral radius of M, which is that of its strongly connected parts."""
+        parts = [[self._reachable[symbol] for symbol in part] for part in set(self._components.values()) if part]
+        return max((abs(np.linalg.eigvals(self._offspring[p][:, p].toarray())).max() for p in parts), default=0.0)
 
     def _expected(self, value):
         """Mean over derivations of the sum, over their nodes A, of value(alternatives of A)."""
-        visits = np.linalg.solve(np.eye(len(self._reachable)) - self._offspring.T, np.eye(len(self._reachable))[0])
-        return float(visits @ [value(self.rules[left]) for left in self._reachable])
+        return float(self._visits @ [value(self.rules[left]) for left in self._reachable])
 
     def entropy(self):
         """Entropy of a derivation in nats per sentence, exact: sum over symbols A of E[visits to A] H(weights of A).
 
+        In float64: the relative error is of the order of 1e-16 / (1 - r), r the spectral radius of mean offspring.
         It is the entropy of the sentences when no sentence has two derivations, and an upper bound otherwise: see
         ``memlm.ambiguity.sentence_entropy``.
         """
@@ -151,18 +196,23 @@ class Grammar:
     @cached_property
     def recursive(self):
         """Whether some symbol derives itself again, so that there are infinitely many derivations."""
-        return bool(np.linalg.matrix_power(self._offspring > 0, len(self._reachable)).any())
+        return any(self._components.values())
 
     def derivations(self, symbol=None):
         """Every derivation of a grammar without recursion, as pairs (words, probability as a Fraction)."""
-        if self.recursive:
+        grammar = self if symbol is None else replace(self, start=symbol)
+        if grammar.recursive:
             raise ValueError("the grammar is recursive and has infinitely many derivations; expected a finite one")
-        for weight, right in self.rules[symbol or self.start]:
-            partial = [((), weight)]
-            for part in right:
-                ends = [((part[1:],), Fraction(1))] if is_terminal(part) else list(self.derivations(part))
-                partial = [(words + more, p * q) for words, p in partial for more, q in ends]
-            yield from partial
+        stack = [((), (grammar.start,), Fraction(1))]  # the words so far, the symbols to come, the probability
+        while stack:
+            words, symbols, probability = stack.pop()
+            ahead = next((i for i, s in enumerate(symbols) if not is_terminal(s)), len(symbols))
+            words += tuple(word[1:] for word in symbols[:ahead])
+            if ahead == len(symbols):
+                yield words, probability
+                continue
+            for weight, right in reversed(self.rules[symbols[ahead]]):
+                stack.append((words, right + symbols[ahead + 1 :], probability * weight))
 
     def shapes(self):
         """A finite grammar's derivations up to interchangeable words: triples (probability, sentences, words in each).
@@ -170,14 +220,14 @@ class Grammar:
         A symbol is taken as one word class when all its alternatives are single words of equal weight; a shape is then a
         sequence of classes and words, and all its sentences are equally likely.
         """
-        sizes = {
-            left: len(alternatives)
-            for left, alternatives in self.rules.items()
-            if all(w == alternatives[0][0] and len(r) == 1 and is_terminal(r[0]) for w, r in alternatives)
-        }
-        classes = {left: [(Fraction(1), (f"'{left}",))] if left in sizes else a for left, a in self.rules.items()}
+        classes = {}  # every word becomes the number of words that it stands for
+        for left, alternatives in self.rules.items():
+            if all(w == alternatives[0][0] and len(r) == 1 and is_terminal(r[0]) for w, r in alternatives):
+                classes[left] = [(Fraction(1), (f"'{len(alternatives)}",))]
+            else:
+                classes[left] = [(w, tuple("'1" if is_terminal(s) else s for s in right)) for w, right in alternatives]
         for words, probability in Grammar(self.start, classes).derivations():
-            yield probability, math.prod(sizes.get(word, 1) for word in words), len(words)
+            yield probability, math.prod(map(int, words)), len(words)
 
     def sample(self, n, seed):
         """n independent sentences, each a list of words, from the seed alone."""
@@ -209,6 +259,24 @@ class Grammar:
         grammar cannot tell apart. Raises ValueError that names a word outside the vocabulary.
         """
         return self._inside(sentences)
+
+
+def _check(left, alternatives, rules):
+    """Refuse what is no left side with its alternatives."""
+    if is_terminal(left):
+        raise ValueError(f"the left side {left} is a word; expected a symbol")
+    for weight, right in alternatives:
+        if not isinstance(weight, Rational) or not _LEAST <= weight <= 1:
+            raise ValueError(f"a weight of {left} is {weight!r}; expected a Fraction in (0, 1], 1e-308 or more")
+        if not isinstance(right, tuple):
+            raise ValueError(f"a right side of {left} is {right!r}; expected a tuple of symbols and words")
+        for symbol in right:
+            if not is_terminal(symbol) and symbol not in rules:
+                raise ValueError(f"{symbol} stands on the right of {left} but on no left side")
+    total = sum(weight for weight, _ in alternatives)
+    if total != 1:
+        shown = total if total.denominator < 10**15 else f"1 {float(total - 1):+.2g}"
+        raise ValueError(f"the weights of {left} sum to {shown}; expected 1")
 
 
 def _written(symbol):
@@ -251,7 +319,9 @@ def _alternatives(tokens, number):
         try:
             share, rounding = _weight(weight[1:-1])
         except (ValueError, ArithmeticError):
-            raise ValueError(f"line {number} has the weight {weight}; expected a fraction or decimal in (0, 1]") from None
+            raise ValueError(
+                f"line {number} has the weight {weight}; expected a fraction or decimal in (0, 1], 1e-308 or more"
+            ) from None
         yield share, rounding, tuple(_word(token) if kind == "word" else token for kind, token in symbols)
 
 
@@ -275,7 +345,7 @@ def _weight(text):
             raise ValueError
         share, digits = Fraction(decimal), -decimal.as_tuple().exponent
         rounding = Fraction(1, 2 * 10**digits) + Fraction(1, 2**52) if digits >= 3 else Fraction(0)
-    if not 0 < share <= 1:
+    if not _LEAST <= share <= 1:
         raise ValueError
     return share, rounding
 
