@@ -206,13 +206,13 @@ class Grammar:
         stack = [((), (grammar.start,), Fraction(1))]  # the words so far, the symbols to come, the probability
         while stack:
             words, symbols, probability = stack.pop()
-            ahead = next((i for i, s in enumerate(symbols) if not is_terminal(s)), len(symbols))
-            words += tuple(word[1:] for word in symbols[:ahead])
-            if ahead == len(symbols):
+            while symbols and is_terminal(symbols[0]):
+                words, symbols = (*words, symbols[0][1:]), symbols[1:]
+            if not symbols:
                 yield words, probability
                 continue
-            for weight, right in reversed(self.rules[symbols[ahead]]):
-                stack.append((words, right + symbols[ahead + 1 :], probability * weight))
+            for weight, right in reversed(self.rules[symbols[0]]):
+                stack.append((words, right + symbols[1:], probability * weight))
 
     def shapes(self):
         """A finite grammar's derivations up to interchangeable words: triples (probability, sentences, words in each).
@@ -263,13 +263,13 @@ class Grammar:
 
 def _check(left, alternatives, rules):
     """Refuse what is no left side with its alternatives."""
-    if is_terminal(left):
-        raise ValueError(f"the left side {left} is a word; expected a symbol")
+    if not isinstance(left, str) or is_terminal(left):
+        raise ValueError(f"a left side is {left!r}; expected a symbol, a string that does not begin with '")
     for weight, right in alternatives:
         if not isinstance(weight, Rational) or not _LEAST <= weight <= 1:
             raise ValueError(f"a weight of {left} is {weight!r}; expected a Fraction in (0, 1], 1e-308 or more")
-        if not isinstance(right, tuple):
-            raise ValueError(f"a right side of {left} is {right!r}; expected a tuple of symbols and words")
+        if not isinstance(right, tuple) or not all(isinstance(symbol, str) for symbol in right):
+            raise ValueError(f"a right side of {left} is {right!r}; expected a tuple of strings")
         for symbol in right:
             if not is_terminal(symbol) and symbol not in rules:
                 raise ValueError(f"{symbol} stands on the right of {left} but on no left side")

@@ -1,6 +1,7 @@
 """Grammars against closed forms, enumeration and sampling.   ./run_tests.sh tests/test_grammar.py"""
 
 import math
+import random
 from collections import Counter
 from fractions import Fraction
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memlm.grammar import Grammar
+from memlm.grammar import Grammar, NeverEnding
 
 FINITE = """
 # a finite language with a shared end, a unit rule and a word inside a longer rule
@@ -199,6 +200,142 @@ def test_decimals_that_miss_one_by_more_are_refused(weights):
 def test_exact_decimals_are_kept_without_a_warning():
     grammar = Grammar.from_text("S -> 'a' [0.125] | 'b' [0.375]\nS -> 'c' [.25] | 'd' [2.5e-1]")
     assert [weight for weight, _ in grammar.rules["S"]] == [Fraction(1, 8), Fraction(3, 8), Fraction(1, 4), Fraction(1, 4)]
+
+
+def test_the_empty_string_in_all_that_a_grammar_tells():
+    grammar = Grammar.from_text("S -> A 'x' A [1]\nA -> 'a' [1/3] | [2/3]")
+    table = enumerate_probabilities(grammar)
+    assert table == {
+        ("x",): Fraction(4, 9),
+        ("a", "x"): Fraction(2, 9),
+        ("x", "a"): Fraction(2, 9),
+        ("a", "x", "a"): Fraction(1, 9),
+    }
+    assert grammar.vocabulary == ["a", "x"]
+    assert grammar.mean_length() == pytest.approx(5 / 3, rel=1e-12)
+    assert grammar.entropy() == pytest.approx(2 * (math.log(3) - math.log(2) * 2 / 3), rel=1e-12)
+    counts = Counter(map(tuple, grammar.sample(9_000, seed=3)))
+    assert counts.keys() == table.keys()
+    assert sum((counts[w] - 9_000 * float(p)) ** 2 / (9_000 * float(p)) for w, p in table.items()) < 3 + 5 * math.sqrt(6)
+    assert sorted(grammar.shapes()) == sorted((p, 1, len(words)) for words, p in grammar.derivations())
+    nothing = Grammar.from_text("S -> [1]")
+    assert nothing.sample(2, 0) == [[], []]
+    assert list(nothing.derivations()) == [((), 1)]
+    assert (nothing.entropy(), nothing.mean_length(), nothing.vocabulary, nothing.recursive) == (0, 0, [], False)
+
+
+def test_a_class_of_words_is_not_taken_for_a_word_of_its_name():
+    shapes = list(Grammar.from_text("S -> N 'N' [1]\nN -> 'a' [1/2] | 'b' [1/2]").shapes())
+    assert shapes == [(1, 2, 2)]
+
+
+def test_samples_are_the_same_for_ever():
+    grammar = Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/3] | 'c' 'd' [1/6]")
+    assert [" ".join(words) for words in grammar.sample(6, seed=2)] == ["c d", "c d", "a a c d", "b", "b", "a b"]
+
+
+def chain(size, last):
+    return "\n".join(f"Q{i} -> 'a' Q{i + 1} [1/2] | 'b' [1/2]" for i in range(size)) + f"\nQ{size} -> {last}"
+
+
+def test_chains_of_thousands_of_symbols():
+    grammar = Grammar.from_text(chain(5_000, "'c' [1]"))
+    assert not grammar.recursive
+    assert grammar.entropy() == pytest.approx(2 * math.log(2), rel=1e-12)
+    assert grammar.mean_length() == pytest.approx(2, rel=1e-12)
+    assert {words[-1] for words in grammar.sample(100, seed=0)} == {"b"}
+    units = Grammar.from_text("\n".join(f"Q{i} -> Q{i + 1} [1]" for i in range(5_000)) + "\nQ5000 -> 'c' [1]")
+    assert (units.entropy(), units.mean_length(), units.sample(1, 0)) == (0, 1, [["c"]])
+    table = dict(Grammar.from_text(chain(400, "'c' [1]")).derivations())
+    assert len(table) == 401
+    assert table["a", "b"] == Fraction(1, 4)
+    assert sum(table.values()) == 1
+
+
+def test_a_cycle_of_a_thousand_symbols():
+    grammar = Grammar.from_text(chain(999, "'a' Q0 [1/2] | 'b' [1/2]"))
+    assert grammar.recursive
+    assert grammar.entropy() == pytest.approx(2 * math.log(2), rel=1e-12)
+    assert set(map(len, grammar._components.values())) == {1_000}
+
+
+def test_symbols_that_derive_each_other_are_told_from_those_that_do_not():
+    text = "S -> A B [1]\nA -> 'a' C [1/2] | 'a' [1/2]\nC -> A [1]\nB -> 'b' B [1/4] | D [3/4]\nD -> 'd' [1]\nU -> U [1]"
+    parts = Grammar.from_text(text)._components
+    assert {symbol: set(part) for symbol, part in parts.items()} == {
+        "S": set(),
+        "A": {"A", "C"},
+        "C": {"A", "C"},
+        "B": {"B"},
+        "D": set(),
+    }
+
+
+def test_a_finite_grammar_of_very_many_nodes_is_not_taken_for_a_never_ending_one():
+    doubling = "\n".join(f"Q{i} -> Q{i + 1} Q{i + 1} [1]" for i in range(60))
+    assert Grammar.from_text(f"{doubling}\nQ60 -> 'a' [1/2] | 'b' [1/2]").entropy() == pytest.approx(2**60 * math.log(2))
+    with pytest.raises(NeverEnding, match="spectral radius 1; expected < 1"):
+        Grammar.from_text(f"{doubling}\nQ60 -> Q0 [1/{2**60}] | 'b' [{1 - Fraction(1, 2**60)}]")
+    doubling = "\n".join(f"Q{i} -> Q{i + 1} Q{i + 1} [1]" for i in range(1_100))
+    with pytest.raises(NeverEnding, match="more nodes on average than float64 can count; expected 1e308 or fewer"):
+        Grammar.from_text(f"{doubling}\nQ1100 -> 'a' [1]")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_visits_and_the_end_of_derivations_against_dense_algebra(seed):
+    draw, refused = random.Random(seed), 0
+    for _ in range(100):
+        names = [f"A{i}" for i in range(draw.randint(1, 6))]
+        rules = {}
+        for name in names:
+            weights = [draw.randint(1, 6) for _ in range(draw.randint(1, 3))]
+            ends = [tuple(draw.choices([*names, "'x", "'y"] + ["'z"] * len(names), k=draw.randint(0, 3))) for _ in weights]
+            rules[name] = [(Fraction(w, sum(weights)), right) for w, right in zip(weights, ends, strict=True)]
+        mean = np.array([[sum(float(w) * r.count(b) for w, r in rules[a]) for b in names] for a in names])
+        reached = np.linalg.matrix_power(np.eye(len(names)) + mean, len(names))[0] > 0
+        mean = mean[reached][:, reached]
+        if max(abs(np.linalg.eigvals(mean))) >= 1 - 1e-9:
+            refused += 1
+            with pytest.raises(NeverEnding, match="spectral radius"):
+                Grammar("A0", rules)
+            continue
+        visits = dict(zip(np.array(names)[reached], np.linalg.inv(np.eye(len(mean)) - mean)[0], strict=True))
+        grammar = Grammar("A0", rules)
+        for name, found in zip(grammar._reachable, grammar._visits, strict=True):
+            assert found == pytest.approx(visits[name], rel=1e-9)
+    assert 5 < refused < 95
+
+
+def test_what_the_start_does_not_reach_does_not_matter():
+    text = "S -> T 'b' [1]\nT -> 'a' [1/2] | 'c' [1/2]"
+    one, other = Grammar.from_text(text), Grammar.from_text(text + "\nU -> U U [1]\nV -> S V 'v' [1]")
+    assert (one.entropy(), one.mean_length()) == (other.entropy(), other.mean_length())
+    assert list(one.derivations()) == list(other.derivations())
+    assert list(one.shapes()) == list(other.shapes())
+    assert one.vocabulary == other.vocabulary == ["a", "b", "c"]
+    assert not other.recursive
+    assert one.sample(50, 1) == other.sample(50, 1)
+    with pytest.raises(ValueError, match="recursive"):
+        list(Grammar.from_text(text + "\nV -> 'v' V [1/2] | 'w' [1/2]").derivations("V"))
+
+
+@pytest.mark.parametrize(
+    ("start", "rules", "message"),
+    [
+        ("T", {"S": [(Fraction(1), ("'a",))]}, "the start is 'T'; expected one of the 1 left sides"),
+        ("S", {}, "the start is 'S'; expected one of the 0 left sides"),
+        ("S", {"S": []}, "the weights of S sum to 0; expected 1"),
+        ("S", {"S": [(0.5, ("'a",)), (0.5, ("'b",))]}, r"a weight of S is 0\.5; expected a Fraction in \(0, 1\]"),
+        ("S", {"S": [(Fraction(-1), ("'a",)), (Fraction(2), ("'b",))]}, r"a weight of S is Fraction\(-1, 1\); expected"),
+        ("S", {"S": [(Fraction(1), ["'a"])]}, r"a right side of S is \[\"'a\"\]; expected a tuple"),
+        ("S", {"S": [(Fraction(1), (3,))]}, r"a right side of S is \(3,\); expected a tuple"),
+        ("S", {"S": [(Fraction(1), ())], "'a": [(Fraction(1), ())]}, 'a left side is "\'a"; expected a symbol'),
+        ("S", {"S": [(Fraction(1) - Fraction(1, 10**30), ())]}, "the weights of S sum to 1 -1e-30; expected 1"),
+    ],
+)
+def test_rules_that_are_no_grammar_are_refused(start, rules, message):
+    with pytest.raises(ValueError, match=message):
+        Grammar(start, rules)
 
 
 BAD = [
