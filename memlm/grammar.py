@@ -230,7 +230,9 @@ class Grammar:
             yield probability, math.prod(map(int, words)), len(words)
 
     def sample(self, n, seed):
-        """n independent sentences, each a list of words, from the seed alone."""
+        """n independent sentences, each a list of words, from the seed alone. Raises ValueError for n below 0."""
+        if n < 0:
+            raise ValueError(f"n is {n}; expected 0 or more sentences")
         uniform = random.Random(seed).random
         drawn = {left: ([r for _, r in a], list(accumulate(float(w) for w, _ in a))) for left, a in self.rules.items()}
         sentences = []
@@ -345,7 +347,7 @@ def _weight(text):
             raise ValueError
         share, digits = Fraction(decimal), -decimal.as_tuple().exponent
         rounding = Fraction(1, 2 * 10**digits) + Fraction(1, 2**52) if digits >= 3 else Fraction(0)
-    if not _LEAST <= share <= 1:
+    if not _LEAST <= share <= 1 + rounding:
         raise ValueError
     return share, rounding
 
@@ -357,7 +359,7 @@ def _normalised(rules, rounding):
     if divided:
         worst = max(divided, key=lambda left: abs(sums[left] - 1))
         warnings.warn(
-            f"the weights of {worst} miss 1 by {float(sums[worst] - 1):.2g}, which is the rounding of their decimals; "
+            f"the weights of {worst} miss 1 by {float(sums[worst] - 1):.2g}, within the rounding of their decimals; "
             f"they were divided by their sum, as in {len(divided)} of {len(sums)} left sides",
             stacklevel=3,
         )

@@ -175,6 +175,7 @@ ROUNDED = [
     ["0.16666666666666666", "0.3333333333333333", "0.5"],
     ["0.7000000000000001", "0.2", "0.1"],
     ["9.999e-1", "1.2e-4"],
+    ["1.0000000000000002"],
 ]
 
 
@@ -190,7 +191,15 @@ def test_decimals_that_miss_one_by_their_rounding_are_divided_by_their_sum(weigh
 
 @pytest.mark.parametrize(
     "weights",
-    [["0.33"] * 3, ["0.3", "0.6"], ["0.99", "0.009"], ["0.332"] * 3, ["0.333333", "0.333333", "0.333331"], ["999/1000"]],
+    [
+        ["0.33"] * 3,
+        ["0.3", "0.6"],
+        ["0.99", "0.009"],
+        ["0.332"] * 3,
+        ["0.333333", "0.333333", "0.333331"],
+        ["999/1000"],
+        ["0.9999", "0.0003"],
+    ],
 )
 def test_decimals_that_miss_one_by_more_are_refused(weights):
     with pytest.raises(ValueError, match=r"the weights of S sum to .*; expected 1"):
@@ -315,6 +324,8 @@ def test_what_the_start_does_not_reach_does_not_matter():
     assert one.vocabulary == other.vocabulary == ["a", "b", "c"]
     assert not other.recursive
     assert one.sample(50, 1) == other.sample(50, 1)
+    with pytest.raises(ValueError, match="n is -1; expected 0 or more"):
+        one.sample(-1, 0)
     with pytest.raises(ValueError, match="recursive"):
         list(Grammar.from_text(text + "\nV -> 'v' V [1/2] | 'w' [1/2]").derivations("V"))
 
