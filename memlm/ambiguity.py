@@ -149,7 +149,7 @@ def proved_unambiguous(grammar):
     if rules is None:
         return False
     names = list(grammar._reachable)
-    reach = (grammar._offspring > 0).astype(float)
+    reach = (grammar._offspring.toarray() > 0).astype(float)
     for _ in range(len(names).bit_length()):
         reach = np.minimum(reach + reach @ reach, 1)
     mutual = (reach * reach.T).astype(bool)
