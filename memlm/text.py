@@ -17,7 +17,7 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -30,7 +30,8 @@ from memlm.tokenizer import Tokenizer, gpt2, train_bpe
 TEXT = CACHE / "text"
 PARTS = ("train", "dev")
 TOKENIZERS = ("byte", "bpe", "gpt2")
-# All that is ever removed from a folder: files with these names, and with those that ``writing`` gives them meanwhile.
+# All that is ever removed from a folder: files with these names (verified.json was ours once), and with those that
+# ``writing`` gives them meanwhile.
 _TOP, _SHARDS = r"(?:(?:train|dev)\.bin|(?:tokenizer|manifest|verified)\.json)", r"(?:plan\.json|\d{5,}\.npz)"
 _WHOLE = rf"{_TOP}|shards/{_SHARDS}"
 _HALF = rf"(?:\.{_TOP}|shards/\.{_SHARDS})\.[a-z0-9_]{{8}}"
@@ -65,8 +66,8 @@ class Tokens:
     manifest: dict
 
     def tokenizer(self):
-        """The Tokenizer that made the ids."""
-        return _read_tokenizer(self.folder)
+        """The Tokenizer that made the ids. CorpusError where its file changed since the corpus was opened."""
+        return _read_tokenizer(self.folder, self.manifest["sha256"].get("tokenizer.json", Tokenizer().digest))
 
 
 def tokenise(
@@ -156,14 +157,14 @@ def _refuse_other(folder, stored, asked):
 def _begin(folder, source, asked):
     """The tokenizer of a tokenisation that begins or goes on."""
     shards = folder / "shards"
-    plan = shards / "plan.json"
+    plan, stored = shards / "plan.json", None
     with suppress(FileNotFoundError, Damaged):
         stored = read_sealed(plan, _PLAN, "")
-        if (shards / "00000.npz").is_file():
-            _refuse_other(folder, stored["asked"], asked)
-        tokenizer = _read_tokenizer(folder)
-        if stored == {"asked": asked, "tokenizer": tokenizer.digest}:
-            return tokenizer
+    if stored and (shards / "00000.npz").is_file():
+        _refuse_other(folder, stored["asked"], asked)
+    if stored and stored["asked"] == asked:
+        with suppress(CorpusError):  # a tokenizer that is damaged is made again, and all that came after it
+            return _read_tokenizer(folder, stored["tokenizer"])
     tokenizer = Tokenizer()
     if asked["tokenizer"] == "gpt2":
         tokenizer = gpt2()
@@ -177,9 +178,12 @@ def _begin(folder, source, asked):
     return tokenizer
 
 
-def _read_tokenizer(folder):
-    path = folder / "tokenizer.json"
-    return Tokenizer(path.read_text(encoding="utf8") if path.is_file() else "")
+def _read_tokenizer(folder, digest):
+    """The tokenizer of this digest; CorpusError where the folder does not hold it."""
+    if digest == Tokenizer().digest:
+        return Tokenizer()
+    _check(folder, "tokenizer.json", digest)
+    return Tokenizer((folder / "tokenizer.json").read_text(encoding="utf8"))
 
 
 def _sample(source, budget, dev_fraction):
@@ -332,8 +336,11 @@ def _join_shards(folder, tokenizer, asked):
 
 
 def open_tokens(folder):
-    """The Tokens stored in ``folder``. A file that changed since it was hashed last is hashed again (its size and time
-    of change tell); CorpusError where it is not the file that the manifest describes."""
+    """The Tokens stored in ``folder``; CorpusError where a file is not the one that the manifest describes.
+
+    Each process hashes the files when it opens them first: 18 MB take 15 ms, 18 GB a quarter of a minute or more. A file
+    whose size and time of change are still the same is then trusted for as long as the process lives.
+    """
     folder = Path(folder)
     try:
         manifest = read_sealed(folder / "manifest.json", _MANIFEST, "delete the folder and tokenise again")
@@ -341,29 +348,26 @@ def open_tokens(folder):
         raise CorpusError(f"{folder.name} holds no finished tokenised text (no manifest.json); tokenise it first") from None
     except Damaged as error:
         raise CorpusError(f"the manifest is damaged: {error}") from None
-    _verify(folder, manifest["sha256"])
+    for name, expected in manifest["sha256"].items():
+        _check(folder, name, expected)
     train, dev = (np.memmap(folder / f"{part}.bin", np.dtype(manifest["dtype"]).newbyteorder("<"), "r") for part in PARTS)
     return Tokens(folder, train, dev, manifest["vocabulary_size"], manifest["end"], seal(manifest), manifest)
 
 
-def _verify(folder, hashes):
-    memory, known = folder / "verified.json", {}
-    with suppress(OSError, Damaged):
-        known = read_sealed(memory, {}, "")
-    seen = {}
-    for name, expected in hashes.items():
-        path = folder / name
-        if not path.is_file():
-            raise CorpusError(f"{folder.name}/{name} is missing; delete the folder and tokenise again")
-        seen[name] = [path.stat().st_size, path.stat().st_mtime_ns, expected]
-        if known.get(name) != seen[name]:
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != expected:
-                raise CorpusError(
-                    f"{folder.name}/{name} has SHA-256 {found[:12]}; expected {expected[:12]}: it was changed or damaged; "
-                    "delete the folder and tokenise again"
-                )
-    if seen != known:
-        with suppress(OSError):  # a folder that cannot be written is hashed each time
-            write_sealed(memory, seen)
+def _check(folder, name, expected):
+    path = folder / name
+    if not path.is_file():
+        raise CorpusError(f"{folder.name}/{name} is missing; delete the folder and tokenise again")
+    found = _hash(path.resolve(), path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino)
+    if found != expected:
+        raise CorpusError(
+            f"{folder.name}/{name} has SHA-256 {found[:12]}; expected {expected[:12]}: it was changed or damaged; "
+            "delete the folder and tokenise again"
+        )
+
+
+@cache
+def _hash(path, *_seen):
+    """SHA-256 of a file, once in a process for each size, time of change and inode that it is seen with."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
