@@ -14,11 +14,11 @@ import threading
 import zipfile
 import zlib
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,7 @@ def tokenise(
 
     budget: documents are taken, whole and in order, as long as their tokens, ``end`` included, stay within it, both parts
     together. dev_fraction: share of the documents that is held out (see in_dev). vocabulary: ids of a tokenizer of kind
-    'bpe'. workers: processes, by default one a core. shard: characters per piece of work. The last two do not change the
+    'bpe'. workers: threads, by default one a core. shard: characters per piece of work. The last two do not change the
     result. What is there is returned if the same was asked for, and refused otherwise (CorpusError).
     """
     if kind not in TOKENIZERS:
@@ -281,18 +281,13 @@ def _encode(texts, tokenizer, dev_fraction):
 
 
 def _in_order(work, pieces, workers):
-    """Results of ``work`` on all pieces, in order; from ``workers`` processes, if there is more than one piece."""
-    first = list(itertools.islice(pieces, 2))
-    pieces = itertools.chain(first, pieces)
-    if workers == 1 or len(first) < 2:
-        yield from map(work, pieces)
-        return
+    """Results of ``work`` on all pieces, in order, from threads: the tokenizer's own code runs beside Python's."""
     waiting = deque()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         try:
             for piece in pieces:
                 waiting.append(pool.submit(work, piece))
-                if len(waiting) > 2 * workers:
+                if len(waiting) > workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -68,7 +68,7 @@ def test_equal_documents_never_lie_in_both_parts(tmp_path):
     assert parts[0] | parts[1] == set(texts) and not parts[0] & parts[1]
 
 
-def test_neither_processes_nor_the_size_of_a_piece_change_a_byte(tmp_path):
+def test_neither_threads_nor_the_size_of_a_piece_change_a_byte(tmp_path):
     source = memory(made(300))
     results = [
         text.tokenise(f"{workers}-{shard}", source, "bpe", 20_000, DEV, 400, workers, shard, into=tmp_path)
@@ -306,17 +306,17 @@ def test_killed_at_each_of_its_writes_the_rerun_ends_in_the_same_bytes(tmp_path)
     assert fatal - 1 == 2 * 6 + 4  # fsync and rename of the plan, two shards, two parts and manifest; shards are read
 
 
-def test_the_workers_of_a_killed_process_end_and_its_lock_is_free(tmp_path):
+def test_after_a_kill_nothing_goes_on_and_the_lock_is_free(tmp_path):
     path, folder = stored(tmp_path / "a.jsonl", made(8_000)), tmp_path / "t"
     process = child(path, folder, "bpe", workers=2, shard=200)
     while not list(folder.glob("shards/*.npz")):
         assert process.poll() is None
         time.sleep(0.01)
     workers = psutil.Process(process.pid).children(recursive=True)
-    assert len(workers) >= 2
+    assert not workers  # they are threads
     process.kill()
     process.wait()
-    assert not psutil.wait_procs(workers, timeout=20)[1]
+    assert not psutil.pid_exists(process.pid)
     assert not (folder / "manifest.json").exists()
     resumed = text.tokenise("t", documents.jsonl(path), "bpe", None, 0.3, 300, 1, into=tmp_path)
     whole = text.tokenise("whole", documents.jsonl(path), "bpe", None, 0.3, 300, 1, into=tmp_path)
