@@ -49,8 +49,35 @@ _SAMPLE = 20_000_000  # bytes of training text from which a vocabulary is made
 
 def in_dev(text, dev_fraction):
     """Is a document in the dev part? Its own hash decides, so equal documents never lie in both parts, and a document's
-    part is the same under every budget."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < dev_fraction * 2**64
+    part is the same under every budget. (Where that would leave a part empty, see HeldOut.)"""
+    return _number(text) < dev_fraction * 2**64
+
+
+def _number(text):
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which documents are dev. below: those whose hash, as a number of 64 bits, is smaller: dev_fraction * 2**64, or, where
+    that leaves a part empty, the nearest number with which both have a document. at: for a single document, the character
+    with which its dev part begins, and None otherwise."""
+
+    below: float
+    at: int | None = None
+
+    def facts(self, dev_fraction):
+        """What plan and manifest say of it: nothing where it is the rule of in_dev."""
+        if self == HeldOut(dev_fraction * 2**64):
+            return {}
+        return {"held_out": {"hashes_below": self.below} if self.at is None else {"from_character": self.at}}
+
+    def texts(self, source):
+        """An iterator over (document, whether it is in dev)."""
+        if self.at is None:
+            return ((text, _number(text) < self.below) for text in source.read())
+        text = next(iter(source.read()))
+        return iter([(text[: self.at], False), (text[self.at :], True)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +103,10 @@ def tokenise(
     """Tokenise the documents of ``source`` (see memlm.documents) once into ``into/name``; returns its Tokens.
 
     budget: documents are taken, whole and in order, as long as their tokens, ``end`` included, stay within it, both parts
-    together. dev_fraction: share of the documents that is held out (see in_dev). vocabulary: ids of a tokenizer of kind
-    'bpe'. workers: threads, by default one a core. shard: characters per piece of work. The last two do not change the
-    result. What is there is returned if the same was asked for, and refused otherwise (CorpusError).
+    together. dev_fraction: share of the documents that is held out (see in_dev), and at least one of few; a single document
+    is cut in two. vocabulary: ids of a tokenizer of kind 'bpe'. workers: threads, by default one a core. shard: characters
+    per piece of work. The last two do not change the result. What is there is returned if the same was asked for, and
+    refused otherwise (CorpusError).
     """
     if kind not in TOKENIZERS:
         raise CorpusError(f"tokenizer is {kind!r}; expected one of {', '.join(TOKENIZERS)}")
@@ -88,17 +116,17 @@ def tokenise(
     asked = json.loads(json.dumps(asked | ({"vocabulary": vocabulary} if kind == "bpe" else {})))
     folder = folder_of(name, into)
     _refuse_strange(folder)
-    if next(iter(source.read()), None) is None:  # nothing is made, let alone removed, for an input that cannot be read
-        raise CorpusError(f"{name}: the corpus is empty; expected at least 2 documents, for train and dev")
+    # Before anything is made, let alone removed: an input that cannot be read, or not be held out from, changes nothing.
+    held = None if (folder / "manifest.json").is_file() else _hold_out(name, source, asked)
     with _alone(folder):
         _refuse_strange(folder)
         _remove(folder, _HALF)  # what a killed process left
         if (folder / "manifest.json").is_file():
             _refuse_other(folder, open_tokens(folder).manifest["asked"], asked)
         else:
-            tokenizer = _begin(folder, source, asked)
-            _write_shards(folder, source, tokenizer, asked, workers or os.cpu_count(), shard)
-            _join_shards(folder, tokenizer, asked)
+            tokenizer = _begin(folder, source, asked, held)
+            _write_shards(folder, held.texts(source), tokenizer, asked["budget"], workers or os.cpu_count(), shard)
+            _join_shards(folder, tokenizer, asked, held)
         _remove(folder, "shards/.*")
     return open_tokens(folder)
 
@@ -154,28 +182,96 @@ def _refuse_other(folder, stored, asked):
             )
 
 
-def _begin(folder, source, asked):
+def _hold_out(name, source, asked):
+    """The HeldOut that gives both parts a document out of those within the budget; CorpusError where none does."""
+    budget, usual = asked["budget"], HeldOut(asked["dev_fraction"] * 2**64)
+    tokenizer = Tokenizer()  # a text has as many bytes as tokens or more, so documents that fit by their bytes do fit
+    number, lowest, highest = _hashes(source, budget, tokenizer, usual.below)
+    if not number and next(iter(source.read()), None) is None:
+        raise CorpusError(f"{name}: the corpus is empty; expected at least 2 documents, for train and dev")
+    if not lowest < usual.below <= highest and budget is not None and asked["tokenizer"] != "byte":
+        try:
+            tokenizer = _tokenizer(source, asked, usual)
+            number, lowest, highest = _hashes(source, budget, tokenizer, usual.below)
+        except CorpusError:
+            if not number:
+                raise
+    if lowest < usual.below <= highest:
+        return usual
+    if lowest < highest:
+        return HeldOut(min(max(usual.below, lowest + 1), highest))
+    if number > 1:
+        raise CorpusError(f"the {number} documents of {name} are equal; expected 2 different ones, for train and dev")
+    return _in_two(name, source, asked, tokenizer)
+
+
+def _hashes(source, budget, tokenizer, below):
+    """Number of the documents within the budget, and their lowest and highest hash; counted until both sides of ``below``
+    have one."""
+    number, lowest, highest, used = 0, 2**64, 0, 0
+    for text in source.read():
+        used += 0 if budget is None else len(tokenizer.encode(text)) + 1
+        if budget is not None and used > budget:
+            break
+        number, lowest, highest = number + 1, min(lowest, _number(text)), max(highest, _number(text))
+        if lowest < below <= highest:
+            break
+    return number, lowest, highest
+
+
+def _in_two(name, source, asked, tokenizer):
+    """The HeldOut of the only document within the budget."""
+    text, fraction, budget = next(iter(source.read())), asked["dev_fraction"], asked["budget"]
+    held = HeldOut(fraction * 2**64, _dev_begins(text, fraction))
+    parts = [part for part, _ in held.texts(source)]
+    for pieces, what in (([text], "the first document with its end"), (parts, "the only document in two, with their ends")):
+        if budget is not None and (least := sum(len(tokenizer.encode(piece)) + 1 for piece in pieces)) > budget:
+            raise CorpusError(f"budget is {budget} tokens; expected at least {least}, {what}")
+    if not all(part.strip() for part in parts):
+        part = "train" if in_dev(text, fraction) else "dev"
+        raise CorpusError(f"none of the 1 documents of {name} is in {part} with dev_fraction {fraction}; expected 2")
+    if parts[0] == parts[1]:
+        raise CorpusError(f"both parts of the only document of {name} are equal; expected a text that does not repeat")
+    return held
+
+
+def _dev_begins(text, dev_fraction):
+    """The character with which the last dev_fraction of a text begins: the beginning of a line, or else of a word, near to
+    there, and so that neither part is blank if the text has two characters that are seen."""
+    first, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    exact = min(max(first + 1, round(end - (end - first) * dev_fraction)), end - 1)
+    room = min(exact - first, end - exact) // 2
+    for mark in ("\n", " "):
+        near = [text.rfind(mark, exact - room, exact) + 1, text.find(mark, exact, exact + room) + 1]
+        if any(near):
+            return min(filter(None, near), key=lambda at: abs(at - exact))
+    return exact
+
+
+def _begin(folder, source, asked, held):
     """The tokenizer of a tokenisation that begins or goes on."""
     shards = folder / "shards"
-    plan, stored = shards / "plan.json", None
+    plan, stored, facts = shards / "plan.json", None, {"asked": asked, **held.facts(asked["dev_fraction"])}
     with suppress(FileNotFoundError, Damaged):
         stored = read_sealed(plan, _PLAN, "")
     if stored and (shards / "00000.npz").is_file():
         _refuse_other(folder, stored["asked"], asked)
-    if stored and stored["asked"] == asked:
+    if stored and stored == {**facts, "tokenizer": stored["tokenizer"]}:
         with suppress(CorpusError):  # a tokenizer that is damaged is made again, and all that came after it
             return _read_tokenizer(folder, stored["tokenizer"])
-    tokenizer = Tokenizer()
-    if asked["tokenizer"] == "gpt2":
-        tokenizer = gpt2()
-    elif asked["tokenizer"] == "bpe":
-        tokenizer = train_bpe(_sample(source, asked["budget"], asked["dev_fraction"]), asked["vocabulary"])
+    tokenizer = _tokenizer(source, asked, held)
     _remove(folder, _WHOLE)
-    write_sealed(plan, {"asked": asked, "tokenizer": tokenizer.digest})  # first, so that all the rest is known to be ours
+    write_sealed(plan, {**facts, "tokenizer": tokenizer.digest})  # first, so that all the rest is known to be ours
     if tokenizer.model:
         with writing(folder / "tokenizer.json") as file:
             file.write(tokenizer.model.encode())
     return tokenizer
+
+
+def _tokenizer(source, asked, held):
+    if asked["tokenizer"] == "bpe":
+        return train_bpe(_sample(held.texts(source), asked["budget"]), asked["vocabulary"])
+    return gpt2() if asked["tokenizer"] == "gpt2" else Tokenizer()
 
 
 def _read_tokenizer(folder, digest):
@@ -186,17 +282,17 @@ def _read_tokenizer(folder, digest):
     return Tokenizer((folder / "tokenizer.json").read_text(encoding="utf8"))
 
 
-def _sample(source, budget, dev_fraction):
+def _sample(documents, budget):
     """Training documents to make a vocabulary from. A document of b bytes has at most b + 1 tokens, so those whose bytes
     fit into the budget are documents of the corpus under any tokenizer, and none of dev is among them."""
     texts, read = [], 0
-    for text in source.read():
+    for text, dev in documents:
         read += len(text.encode()) + 1
         if budget is not None and read > budget:
             break
-        if not in_dev(text, dev_fraction):
+        if not dev:
             texts.append(text)
-        if read > _SAMPLE:
+        if read > _SAMPLE and texts:
             break
     if not texts:
         within = "" if budget is None else f" within the budget of {budget} bytes"
@@ -204,12 +300,12 @@ def _sample(source, budget, dev_fraction):
     return texts
 
 
-def _write_shards(folder, source, tokenizer, asked, workers, size):
+def _write_shards(folder, texts, tokenizer, budget, workers, size):
     from tqdm import tqdm
 
     documents, tokens, number = _finished(folder / "shards")
-    budget, texts = asked["budget"], itertools.islice(source.read(), documents, None)
-    work = partial(_encode, tokenizer=tokenizer, dev_fraction=asked["dev_fraction"])
+    texts = itertools.islice(texts, documents, None)
+    work = partial(_encode, tokenizer=tokenizer)
     with (
         closing(_in_order(work, _pieces(texts, size), workers)) as results,
         tqdm(total=budget, initial=tokens, unit="token", unit_scale=True, desc=folder.name, mininterval=1) as bar,
@@ -224,12 +320,6 @@ def _write_shards(folder, source, tokenizer, asked, workers, size):
                 bar.update(int(ends[fits - 1]))
             if fits < len(lengths):
                 break
-    if not documents:
-        first = next(iter(source.read()), None)
-        if first is None:
-            raise CorpusError(f"{folder.name}: the corpus is empty; expected at least 2 documents, for train and dev")
-        length = len(tokenizer.encode(first)) + 1
-        raise CorpusError(f"budget is {budget} tokens; expected at least {length}, the first document with its end")
 
 
 def _finished(shards):
@@ -263,8 +353,8 @@ def _shard_size(path):
 def _pieces(texts, size):
     """Consecutive documents in lists of at least ``size`` characters (the last may be shorter)."""
     piece, characters = [], 0
-    for text in texts:
-        piece.append(text)
+    for text, dev in texts:
+        piece.append((text, dev))
         characters += len(text)
         if characters >= size:
             yield piece
@@ -273,11 +363,11 @@ def _pieces(texts, size):
         yield piece
 
 
-def _encode(texts, tokenizer, dev_fraction):
+def _encode(texts, tokenizer):
     """Ids of all texts, each with its end; the length of each; whether it is in dev."""
     end = np.array([tokenizer.end], tokenizer.dtype)
-    ids = [np.concatenate([tokenizer.encode(text), end]) for text in texts]
-    return np.concatenate(ids), np.array([len(i) for i in ids]), np.array([in_dev(text, dev_fraction) for text in texts])
+    ids = [np.concatenate([tokenizer.encode(text), end]) for text, _ in texts]
+    return np.concatenate(ids), np.array([len(i) for i in ids]), np.array([dev for _, dev in texts])
 
 
 def _in_order(work, pieces, workers):
@@ -301,7 +391,7 @@ def end_with_parent():
     threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
-def _join_shards(folder, tokenizer, asked):
+def _join_shards(folder, tokenizer, asked, held):
     """Write train.bin and dev.bin from the shards, and the manifest when they are whole."""
     paths, parts, hashes = _shards(folder / "shards"), {}, {}
     for part in PARTS:
@@ -326,7 +416,7 @@ def _join_shards(folder, tokenizer, asked):
     if tokenizer.model:
         hashes["tokenizer.json"] = tokenizer.digest
     facts = {"end": tokenizer.end, "vocabulary_size": tokenizer.size, "dtype": tokenizer.dtype.name}
-    manifest = {"asked": asked, **facts, "parts": parts, "sha256": hashes}
+    manifest = {"asked": asked, **held.facts(asked["dev_fraction"]), **facts, "parts": parts, "sha256": hashes}
     write_sealed(folder / "manifest.json", manifest)
 
 

