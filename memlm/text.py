@@ -6,6 +6,7 @@ manifest.json; while it is being made, shards/ holds finished pieces, from which
 
 import fcntl
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -25,7 +26,7 @@ import numpy as np
 
 from memlm.corpora import CorpusError
 from memlm.paths import CACHE, Damaged, plain_name, read_sealed, seal, shown, write_sealed, writing
-from memlm.tokenizer import Tokenizer, gpt2, train_bpe
+from memlm.tokenizer import VOCABULARY, Tokenizer, gpt2, train_bpe, whole
 
 TEXT = CACHE / "text"
 PARTS = ("train", "dev")
@@ -44,6 +45,7 @@ _MANIFEST = {
     "sha256": {"train.bin": str, "dev.bin": str},
 }
 _PLAN = {"asked": dict, "tokenizer": str}
+_MOST = 2**62  # tokens, or characters
 _SAMPLE = 20_000_000  # bytes of training text from which a vocabulary is made
 
 
@@ -110,14 +112,24 @@ def tokenise(
     """
     if kind not in TOKENIZERS:
         raise CorpusError(f"tokenizer is {kind!r}; expected one of {', '.join(TOKENIZERS)}")
-    if not 0 < dev_fraction < 1:
-        raise CorpusError(f"dev_fraction is {dev_fraction}; expected a number between 0 and 1")
-    asked = {"source": source.facts, "tokenizer": kind, "budget": budget, "dev_fraction": dev_fraction}
-    asked = json.loads(json.dumps(asked | ({"vocabulary": vocabulary} if kind == "bpe" else {})))
+    if not isinstance(dev_fraction, int | float | np.floating) or not 0 < dev_fraction < 1:
+        raise CorpusError(f"dev_fraction is {dev_fraction!r}; expected a number between 0 and 1")
+    budget = None if budget is None else whole("budget", budget, 1, _MOST)
+    workers, shard = whole("workers", workers or os.cpu_count(), 1, 1024), whole("shard", shard, 1, _MOST)
+    asked = {"source": source.facts, "tokenizer": kind, "budget": budget, "dev_fraction": float(dev_fraction)}
+    if kind == "bpe":
+        asked["vocabulary"] = whole("vocabulary", vocabulary, *VOCABULARY)
+    asked = json.loads(json.dumps(asked))
     folder = folder_of(name, into)
+    with _named(folder):
+        _make(folder, source, asked, workers, shard)
+    return open_tokens(folder)
+
+
+def _make(folder, source, asked, workers, shard):
     _refuse_strange(folder)
     # Before anything is made, let alone removed: an input that cannot be read, or not be held out from, changes nothing.
-    held = None if (folder / "manifest.json").is_file() else _hold_out(name, source, asked)
+    held = None if (folder / "manifest.json").is_file() else _hold_out(folder.name, source, asked)
     with _alone(folder):
         _refuse_strange(folder)
         _remove(folder, _HALF)  # what a killed process left
@@ -125,10 +137,22 @@ def tokenise(
             _refuse_other(folder, open_tokens(folder).manifest["asked"], asked)
         else:
             tokenizer = _begin(folder, source, asked, held)
-            _write_shards(folder, held.texts(source), tokenizer, asked["budget"], workers or os.cpu_count(), shard)
+            _write_shards(folder, held.texts(source), tokenizer, asked["budget"], workers, shard)
             _join_shards(folder, tokenizer, asked, held)
         _remove(folder, "shards/.*")
-    return open_tokens(folder)
+
+
+@contextmanager
+def _named(folder):
+    """What the system refuses, such as a full disk, which need not say where, becomes a CorpusError that does."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename if isinstance(error.filename, str | Path) else folder
+        raise CorpusError(
+            f"{shown(place)}: {error.strerror or error}, while {folder.name} was tokenised; what was finished is kept, "
+            "and the same command goes on from there"
+        ) from None
 
 
 def folder_of(name, into=TEXT):
@@ -168,7 +192,7 @@ def _remove(folder, names):
 def _alone(folder):
     """Only one process at a time makes a folder, the others wait; the lock of a killed process is free."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+    with open(folder.with_name(f".{folder.name}.lock"), "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -314,8 +338,10 @@ def _write_shards(folder, texts, tokenizer, budget, workers, size):
             ends = np.cumsum(lengths)
             fits = len(lengths) if budget is None else int(np.searchsorted(ends, budget - tokens, side="right"))
             if fits:
+                shard = io.BytesIO()  # a zip file that meets a full disk half way does more than to fail
+                np.savez(shard, ids=ids[: ends[fits - 1]], lengths=lengths[:fits], dev=dev[:fits])
                 with writing(folder / "shards" / f"{number:05d}.npz") as file:
-                    np.savez(file, ids=ids[: ends[fits - 1]], lengths=lengths[:fits], dev=dev[:fits])
+                    file.write(shard.getbuffer())
                 documents, tokens, number = documents + fits, tokens + int(ends[fits - 1]), number + 1
                 bar.update(int(ends[fits - 1]))
             if fits < len(lengths):

@@ -194,6 +194,17 @@ REFUSED = {
 }
 
 
+BETWEEN = "expected a number between 0 and 1"
+for number in (0, -1, 2**62 + 1, 10**30, 1.5, True, "9", float("nan"), float("inf")):
+    for name, high in (("budget", 2**62), ("shard", 2**62)):
+        REFUSED[f"{name} {number}"] = (made(9), {name: number}, rf"{name} is .*; expected 1 to {high}, a whole number")
+    vocabulary = {"kind": "bpe", "vocabulary": number}
+    REFUSED[f"vocabulary {number}"] = (made(9), vocabulary, "vocabulary is .*; expected 257 to 65536, a whole number")
+for number in (0, 0.0, 1.0, -0.1, float("nan"), float("inf"), "0.5", None, True):
+    REFUSED[f"dev_fraction {number!r}"] = (made(9), {"dev_fraction": number}, f"dev_fraction is .*; {BETWEEN}")
+REFUSED["workers"] = (made(9), {"workers": -1}, "workers is -1; expected 1 to 1024, a whole number")
+
+
 @pytest.mark.parametrize(("texts", "options", "message"), REFUSED.values(), ids=REFUSED)
 def test_refused_corpora_leave_no_tokens_behind(tmp_path, texts, options, message):
     with pytest.raises(CorpusError, match=message):
@@ -427,6 +438,42 @@ def test_real_files_have_the_published_numbers_of_gpt2_tokens(tmp_path):
     assert ends == sorted(published)
     compressed = documents.jsonl(folder / "english-dev-textbooks-01.jsonl.zst")
     assert sum(1 for _ in compressed.read()) == 949
+
+
+def limited(folder, path, most):
+    """Tokenise where no file can grow beyond so many bytes, as on a full disk."""
+    code = (
+        "import resource, sys; from pathlib import Path; from memlm import documents, text\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
+        "source, options = documents.jsonl(sys.argv[1]), {'dev_fraction': 0.3, 'vocabulary': 300, 'shard': 3000}\n"
+        "text.tokenise('t', source, 'bpe', **options, into=Path(sys.argv[2]))"
+    )
+    return subprocess.run([sys.executable, "-c", code, path, folder], cwd=ROOT, capture_output=True, encoding="utf8")
+
+
+def test_a_full_disk_is_a_sentence_with_the_path_and_costs_nothing(tmp_path):
+    path = stored(tmp_path / "a.jsonl", made(300))
+    source = documents.jsonl(path)
+    whole = contents(text.tokenise("whole", source, "bpe", None, 0.3, 300, into=tmp_path).folder)
+    shards = 0
+    for most in (10, 500, 2000, 9000, 15_000):
+        result = limited(tmp_path / str(most), path, most)
+        error = result.stderr.splitlines()[-1]
+        assert result.returncode == 1 and "Exception ignored" not in result.stderr
+        assert f"CorpusError: {tmp_path / str(most) / 't'}" in error and ": File too large, while t was tokenised" in error
+        shards += len(list((tmp_path / str(most)).glob("t/shards/*.npz")))
+        no_half_written(tmp_path / str(most) / "t", whole)
+        assert not list((tmp_path / str(most) / "t").rglob(".*"))
+        text.tokenise("t", source, "bpe", None, 0.3, 300, into=tmp_path / str(most))
+        assert contents(tmp_path / str(most) / "t") == whole
+    assert shards > 2
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for into in (tmp_path / "file", tmp_path / "file" / "deeper", "/proc/memlm"):
+        with pytest.raises(CorpusError, match=rf"^({into}|{tmp_path}/file|/proc).*: .*, while t was tokenised"):
+            text.tokenise("t", memory(made(99)), into=into)
 
 
 OWN = [".env", ".keep", "labels.json", "vectors.bin", "train.bin", "manifest.json", "notes/.keep", "shards/part.parquet"]
