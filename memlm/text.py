@@ -45,6 +45,7 @@ _MANIFEST = {
     "sha256": {"train.bin": str, "dev.bin": str},
 }
 _PLAN = {"asked": dict, "tokenizer": str}
+_CANDIDATES = 10_000  # documents from which one is chosen for a part that the hash rule leaves empty
 _MOST = 2**62  # tokens, or characters
 _SAMPLE = 20_000_000  # bytes of training text from which a vocabulary is made
 
@@ -61,25 +62,29 @@ def _number(text):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Which documents are dev. below: those whose hash, as a number of 64 bits, is smaller: dev_fraction * 2**64, or, where
-    that leaves a part empty, the nearest number with which both have a document. at: for a single document, the character
-    with which its dev part begins, and None otherwise."""
+    """Which documents are dev: as in_dev has it. Where that leaves a part empty: alone names the part and the hash, as a
+    number, of the one document, with its equals, that it gets. Of a single document: at is the character with which dev
+    begins."""
 
-    below: float
+    dev_fraction: float
+    alone: tuple[str, int] | None = None
     at: int | None = None
 
-    def facts(self, dev_fraction):
+    def facts(self):
         """What plan and manifest say of it: nothing where it is the rule of in_dev."""
-        if self == HeldOut(dev_fraction * 2**64):
-            return {}
-        return {"held_out": {"hashes_below": self.below} if self.at is None else {"from_character": self.at}}
+        if self.at is not None:
+            return {"held_out": {"from_character": self.at}}
+        return {"held_out": {f"only_{self.alone[0]}": f"{self.alone[1]:016x}"}} if self.alone else {}
 
     def texts(self, source):
         """An iterator over (document, whether it is in dev)."""
-        if self.at is None:
-            return ((text, _number(text) < self.below) for text in source.read())
-        text = next(iter(source.read()))
-        return iter([(text[: self.at], False), (text[self.at :], True)])
+        if self.at is not None:
+            text = next(iter(source.read()))
+            return iter([(text[: self.at], False), (text[self.at :], True)])
+        if self.alone:
+            part, number = self.alone
+            return ((text, (_number(text) == number) == (part == "dev")) for text in source.read())
+        return ((text, in_dev(text, self.dev_fraction)) for text in source.read())
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +110,11 @@ def tokenise(
     """Tokenise the documents of ``source`` (see memlm.documents) once into ``into/name``; returns its Tokens.
 
     budget: documents are taken, whole and in order, as long as their tokens, ``end`` included, stay within it, both parts
-    together. dev_fraction: share of the documents that is held out (see in_dev), and at least one of few; a single document
-    is cut in two. vocabulary: ids of a tokenizer of kind 'bpe'. workers: threads, by default one a core. shard: characters
-    per piece of work. The last two do not change the result. What is there is returned if the same was asked for, and
-    refused otherwise (CorpusError).
+    together. dev_fraction: share of the documents that is held out (see in_dev); of few documents, the one with the nearest
+    share of the characters; of a single document, its end. vocabulary: ids of a tokenizer of kind 'bpe', 257 to 65536.
+    workers: threads, by default one a core. shard: characters per piece of work. The last two do not change the result.
+    What is there is returned if the same was asked for. CorpusError otherwise, for numbers out of range, for documents that
+    are all equal or beyond the budget, and where the folder cannot be written.
     """
     if kind not in TOKENIZERS:
         raise CorpusError(f"tokenizer is {kind!r}; expected one of {', '.join(TOKENIZERS)}")
@@ -208,45 +214,50 @@ def _refuse_other(folder, stored, asked):
 
 def _hold_out(name, source, asked):
     """The HeldOut that gives both parts a document out of those within the budget; CorpusError where none does."""
-    budget, usual = asked["budget"], HeldOut(asked["dev_fraction"] * 2**64)
+    budget, usual = asked["budget"], HeldOut(asked["dev_fraction"])
     tokenizer = Tokenizer()  # a text has as many bytes as tokens or more, so documents that fit by their bytes do fit
-    number, lowest, highest = _hashes(source, budget, tokenizer, usual.below)
+    number, sizes, both = _within(usual, source, budget, tokenizer)
     if not number and next(iter(source.read()), None) is None:
         raise CorpusError(f"{name}: the corpus is empty; expected at least 2 documents, for train and dev")
-    if not lowest < usual.below <= highest and budget is not None and asked["tokenizer"] != "byte":
+    if not both and budget is not None and asked["tokenizer"] != "byte":
         try:
             tokenizer = _tokenizer(source, asked, usual)
-            number, lowest, highest = _hashes(source, budget, tokenizer, usual.below)
+            number, sizes, both = _within(usual, source, budget, tokenizer)
         except CorpusError:
             if not number:
                 raise
-    if lowest < usual.below <= highest:
+    if both:
         return usual
-    if lowest < highest:
-        return HeldOut(min(max(usual.below, lowest + 1), highest))
+    if len(sizes) > 1:
+        empty = "train" if min(sizes) < usual.dev_fraction * 2**64 else "dev"
+        share = sum(sizes.values()) * (usual.dev_fraction if empty == "dev" else 1 - usual.dev_fraction)
+        return HeldOut(usual.dev_fraction, (empty, min(sizes, key=lambda each: (abs(sizes[each] - share), each))))
     if number > 1:
         raise CorpusError(f"the {number} documents of {name} are equal; expected 2 different ones, for train and dev")
     return _in_two(name, source, asked, tokenizer)
 
 
-def _hashes(source, budget, tokenizer, below):
-    """Number of the documents within the budget, and their lowest and highest hash; counted until both sides of ``below``
-    have one."""
-    number, lowest, highest, used = 0, 2**64, 0, 0
-    for text in source.read():
+def _within(held, source, budget, tokenizer):
+    """Of the documents within the budget, read until both parts have one: their number, {hash: characters} of the different
+    ones with their equals, at most _CANDIDATES, and whether both parts have one."""
+    number, sizes, seen, used = 0, {}, set(), 0
+    for text, dev in held.texts(source):
         used += 0 if budget is None else len(tokenizer.encode(text)) + 1
         if budget is not None and used > budget:
             break
-        number, lowest, highest = number + 1, min(lowest, _number(text)), max(highest, _number(text))
-        if lowest < below <= highest:
+        number, each = number + 1, _number(text)
+        if each in sizes or len(sizes) < _CANDIDATES:
+            sizes[each] = sizes.get(each, 0) + len(text)
+        seen.add(dev)
+        if len(seen) == 2:
             break
-    return number, lowest, highest
+    return number, sizes, len(seen) == 2
 
 
 def _in_two(name, source, asked, tokenizer):
     """The HeldOut of the only document within the budget."""
     text, fraction, budget = next(iter(source.read())), asked["dev_fraction"], asked["budget"]
-    held = HeldOut(fraction * 2**64, _dev_begins(text, fraction))
+    held = HeldOut(fraction, at=_dev_begins(text, fraction))
     parts = [part for part, _ in held.texts(source)]
     for pieces, what in (([text], "the first document with its end"), (parts, "the only document in two, with their ends")):
         if budget is not None and (least := sum(len(tokenizer.encode(piece)) + 1 for piece in pieces)) > budget:
@@ -275,7 +286,7 @@ def _dev_begins(text, dev_fraction):
 def _begin(folder, source, asked, held):
     """The tokenizer of a tokenisation that begins or goes on."""
     shards = folder / "shards"
-    plan, stored, facts = shards / "plan.json", None, {"asked": asked, **held.facts(asked["dev_fraction"])}
+    plan, stored, facts = shards / "plan.json", None, {"asked": asked, **held.facts()}
     with suppress(FileNotFoundError, Damaged):
         stored = read_sealed(plan, _PLAN, "")
     if stored and (shards / "00000.npz").is_file():
@@ -442,7 +453,7 @@ def _join_shards(folder, tokenizer, asked, held):
     if tokenizer.model:
         hashes["tokenizer.json"] = tokenizer.digest
     facts = {"end": tokenizer.end, "vocabulary_size": tokenizer.size, "dtype": tokenizer.dtype.name}
-    manifest = {"asked": asked, **held.facts(asked["dev_fraction"]), **facts, "parts": parts, "sha256": hashes}
+    manifest = {"asked": asked, **held.facts(), **facts, "parts": parts, "sha256": hashes}
     write_sealed(folder / "manifest.json", manifest)
 
 
