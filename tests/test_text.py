@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from importlib.util import find_spec
 
 import numpy as np
@@ -327,6 +328,22 @@ def test_a_damaged_shard_is_made_again_and_shards_of_another_source_are_refused(
         assert text._finished(folder / "shards")[2] == 3
         text.tokenise(folder.name, source, dev_fraction=DEV, into=tmp_path)
         assert contents(folder) == whole
+
+
+def test_no_byte_of_a_shard_can_be_changed_to_another_shard_or_another_error(tmp_path):
+    parts = {"ids": np.arange(60, dtype="<u2"), "lengths": np.array([10, 20, 30]), "dev": np.array([True, False, True])}
+    path = tmp_path / "00000.npz"
+    np.savez(path, **parts)
+    whole, refused = path.read_bytes(), 0
+    for at, mask in itertools.product(range(len(whole)), (0x01, 0x08, 0x20, 0xFF)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :])
+        with warnings.catch_warnings(action="ignore"):
+            found = text._shard_size(path)
+            refused += found is None
+            if found:  # a time, or a note that nobody reads
+                with np.load(path) as arrays:
+                    assert found == (3, 60) and all(np.array_equal(arrays[name], parts[name]) for name in parts)
+    assert refused > 2 * len(whole)
 
 
 CHILD = """
