@@ -254,13 +254,15 @@ def test_damage_is_refused_and_a_file_is_hashed_again_only_when_it_changed(tmp_p
     assert refused == 12
 
 
-def test_a_flipped_byte_is_found_by_the_next_process_though_size_and_time_were_kept(tmp_path):
+def test_a_flipped_byte_is_found_though_size_and_time_were_kept(tmp_path):
     tokens = text.tokenise("t", memory(made(80)), "bpe", dev_fraction=DEV, vocabulary=300, into=tmp_path)
     for name in ("train.bin", "dev.bin", "tokenizer.json"):
         path = tokens.folder / name
         whole, before = path.read_bytes(), path.stat()
         path.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(CorpusError, match=f"t/{name} has SHA-256"):
+            text.open_tokens(tokens.folder)
         code = "import sys; from memlm import text; text.open_tokens(sys.argv[1])"
         other = subprocess.run([sys.executable, "-c", code, tokens.folder], cwd=ROOT, capture_output=True, encoding="utf8")
         assert other.returncode == 1 and f"CorpusError: t/{name} has SHA-256" in other.stderr
