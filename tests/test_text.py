@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 from conftest import SHARED
 
 from memlm import documents, text
+from memlm.__main__ import main
 from memlm.corpora import CorpusError
 from memlm.paths import ROOT
 from memlm.tokenizer import Tokenizer
@@ -133,6 +135,16 @@ def test_of_few_documents_one_is_held_out_and_equal_ones_stay_together(tmp_path,
             assert all(abs(weights[only] - share) <= abs(weights[each] - share) for each in texts)
         again = text.tokenise(name, memory(texts), kind, None, dev_fraction, 300, into=tmp_path)
         assert again.digest == tokens.digest
+
+
+def test_the_share_is_an_option_of_the_command_line(tmp_path, monkeypatch, capsys):
+    path = stored(tmp_path / "a.jsonl", made(20))
+    monkeypatch.setattr(text, "tokenise", partial(text.tokenise, into=tmp_path))
+    main(["tokenise", "t", "jsonl", str(path), "--tokenizer", "byte", "--dev-fraction", "0.4"])
+    assert "t: train" in capsys.readouterr().out
+    assert text.open_tokens(tmp_path / "t").manifest["asked"]["dev_fraction"] == 0.4
+    with pytest.raises(SystemExit, match="dev_fraction is nan; expected a number between 0 and 1"):
+        main(["tokenise", "u", "jsonl", str(path), "--dev-fraction", "nan"])
 
 
 BOOKS = {
