@@ -53,7 +53,8 @@ def _tokenise(options):
     from memlm import documents, text
 
     source = documents.source(options.kind, *([options.path] if options.path else []))
-    found = text.tokenise(options.name, source, options.tokenizer, options.budget, vocabulary=options.vocabulary)
+    numbers = (options.budget, options.dev_fraction, options.vocabulary)
+    found = text.tokenise(options.name, source, options.tokenizer, *numbers)
     parts = ", ".join(f"{part} {len(getattr(found, part)):,} tokens" for part in text.PARTS)
     print(f"{options.name}: {parts}, vocabulary {found.vocabulary_size}")
 
@@ -150,6 +151,7 @@ def main(arguments=None):
     tokenise.add_argument("--tokenizer", default="gpt2", help="gpt2 (default), bpe or byte")
     tokenise.add_argument("--vocabulary", type=int, default=4096, help="ids of bpe (default 4096)")
     tokenise.add_argument("--budget", type=int, help="tokens, in whole documents (default: all)")
+    tokenise.add_argument("--dev-fraction", type=float, default=0.02, help="share that is held out (default 0.02)")
     verdicts = command(_verdicts, "verdicts", "print the verdict table")
     verdicts.add_argument("--profile", help="verdicts of the last run of this profile (default: the committed ones)")
     verdicts.add_argument("--json", action="store_true", help="with every check, as JSON")

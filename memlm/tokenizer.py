@@ -16,6 +16,15 @@ _GPT2 = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
 }
+_LONGEST = 2000  # bytes of a word from which pairs are learnt; the library takes time with the square of it
+VOCABULARY = 257, 2**16  # the bytes and the end; what uint16 holds
+
+
+def whole(name, value, low, high):
+    """``value`` as an int, if it is a whole number from ``low`` to ``high``; CorpusError with its name otherwise."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
+        raise CorpusError(f"{name} is {value!r}; expected {low} to {high}, a whole number")
+    return int(value)
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,18 @@ def _library(model):
 
 
 def _byte_level(model):
-    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers import Tokenizer, decoders
 
     tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = _words()
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def _words():
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    return ByteLevel(add_prefix_space=False)
 
 
 def gpt2(raw=RAW / "gpt2"):
@@ -96,15 +111,17 @@ def gpt2(raw=RAW / "gpt2"):
 
 
 def train_bpe(texts, size):
-    """A byte-pair tokenizer with at most ``size`` ids, made from ``texts``; the same texts give the same tokenizer."""
+    """A byte-pair tokenizer with at most ``size`` ids, 257 to 65536, made from ``texts``; the same texts give the same
+    tokenizer. CorpusError for another size."""
     from tokenizers import pre_tokenizers, trainers
     from tokenizers.models import BPE
 
-    if not 257 <= size <= 2**16:
-        raise CorpusError(f"vocabulary is {size}; expected 257 to 65536")
+    size = whole("vocabulary", size, *VOCABULARY)
     tokenizer = _byte_level(BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=size - 1, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([_words(), pre_tokenizers.FixedLength(_LONGEST)])
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = _words()
     return Tokenizer(tokenizer.to_str())

@@ -1,6 +1,8 @@
 """Tokenizers: real GPT-2 ids, round trips, and refusals.   ./run_tests.sh tests/test_tokenizer.py"""
 
+import json
 import shutil
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,6 +48,28 @@ def test_learnt_pairs_shorten_what_they_were_learnt_from_and_are_the_same_each_t
     assert again.digest == LEARNT.digest != other.digest
 
 
+@pytest.mark.parametrize("character", ["a", " ", "-", "7", "\u4e2d", "\u0301"])
+def test_a_word_without_an_end_is_learnt_from_in_seconds(character):
+    """Without a bound the time grows with the square: 1 s for 40,000 characters, minutes for a million."""
+    begun = time.perf_counter()
+    learnt = tokenizer.train_bpe([character * 1_000_000], 280)
+    assert time.perf_counter() - begun < 10
+    assert learnt.decode(learnt.encode(character * 5000)) == character * 5000
+    assert json.loads(learnt.model)["pre_tokenizer"]["type"] == "ByteLevel"
+
+
+def test_words_of_ordinary_length_give_the_pairs_that_the_library_alone_learns():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    texts = ["the newt sleeps", "x" * (tokenizer._LONGEST - 1) + " yaks yak", "na\u00efve -- \u4e2d\u6587 123"]
+    plain = Tokenizer(models.BPE())
+    plain.pre_tokenizer, plain.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    plain.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=299, initial_alphabet=alphabet, show_progress=False))
+    assert tokenizer.train_bpe(texts, 300).model == plain.to_str()
+    assert tokenizer.train_bpe(["x" + texts[1]], 300).model != plain.to_str()
+
+
 @pytest.mark.parametrize("size", [256, 2**16 + 1])
 def test_a_vocabulary_size_out_of_range_is_refused(size):
     with pytest.raises(CorpusError, match=f"vocabulary is {size}; expected 257 to 65536"):
@@ -66,6 +90,6 @@ def test_a_changed_vocabulary_is_refused_and_the_genuine_files_serve_from_any_fo
     for name in ("encoder.json", "vocab.bpe"):
         shutil.copy(shipped / name, tmp_path / name)
     assert tokenizer.gpt2(tmp_path).digest == gpt2.digest
-    (tmp_path / "vocab.bpe").write_text((shipped / "vocab.bpe").read_text() + "a b\n")
+    (tmp_path / "vocab.bpe").write_text((shipped / "vocab.bpe").read_text(encoding="utf8") + "a b\n", encoding="utf8")
     with pytest.raises(CorpusError, match=r"vocab\.bpe has SHA-256 \w+; expected 1ce1664773c5"):
         tokenizer.gpt2(tmp_path)
