@@ -6,34 +6,55 @@ Entropies are in nats.
 
 import math
 import random
-import re
 from bisect import bisect
-from collections import defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
+from scipy.sparse import coo_array, csc_array, eye_array
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
 
-_TOKEN = re.compile(r"""\s*(?:(?P<word>'[^']+'|"[^"]+")|(?P<weight>\[[^\]]*\])|(?P<bar>\|)|(?P<name>[^\s'"\[\]|#]+))""")
-
-
-def is_terminal(symbol):
-    """Terminals are kept with a leading quote, so that 'S' the word and S the symbol cannot be confused."""
-    return symbol[0] == "'"
+from memlm import notation
+from memlm.notation import is_symbol, is_terminal
 
 
 class NeverEnding(ValueError):
     """The derivations of a grammar may go on for ever, or have no finite mean length."""
 
 
+def log(weight):
+    """Natural logarithm of a Fraction in (0, 1], however small."""
+    return math.log(weight) if weight > 1e-300 else math.log(weight.numerator) - math.log(weight.denominator)
+
+
+def word_lists(sentences):
+    """Sentences as tuples of words. Raises ValueError for a string where a list is expected: its letters are no words."""
+    if isinstance(sentences, str | bytes):
+        raise ValueError(f"sentences is {sentences!r}; expected a list of sentences, each a list of words")
+    return [words(sentence, f"sentence {number}") for number, sentence in enumerate(sentences)]
+
+
+def words(sentence, what="sentence"):
+    """A sentence as a tuple of words. Raises ValueError that names it as ``what`` where it is a string, or no words."""
+    if isinstance(sentence, str | bytes) or not np.iterable(sentence):
+        raise ValueError(f"{what} is {sentence!r}; expected a list of words")
+    found = tuple(sentence)
+    for word in found:
+        if not isinstance(word, str):
+            raise ValueError(f"{what} holds {word!r}; expected a list of words, each a string")
+    return found
+
+
 @dataclass(frozen=True)
 class Grammar:
     """A grammar: for each left side its alternatives (weight, right side), the weights of a left side summing to one.
 
-    Build it with ``Grammar.from_text``. ``entropy`` is that of derivations; where a sentence can have several, the entropy
-    of sentences is less, and ``memlm.ambiguity`` bounds it.
+    Build it with ``Grammar.from_text``. A right side may be empty. What the start does not reach has to be well formed and
+    matters to no method. ``entropy`` is that of derivations; where a sentence can have several, the entropy of sentences is
+    less, and ``memlm.ambiguity`` bounds it.
     """
 
     start: str
@@ -43,43 +64,75 @@ class Grammar:
     def from_text(cls, text):
         """Read rules such as ``S -> 'a' S [3/4] | 'b' [1/4]``, one or more per left side; # starts a comment.
 
-        Terminals are quoted, weights are fractions or decimals and are kept exactly; the first left side is the start.
-        Raises ValueError with the line number, the value found and what was expected.
+        Terminals are quoted, weights are fractions or decimals, the first left side is the start, and '', ε or nothing
+        is the empty alternative; the notation in full is in ``memlm.notation``. Weights are kept exactly; where decimals
+        sum to 1 only within their rounding they are divided by their sum, with a warning. Raises ValueError with the line
+        number, the value found and what was expected.
         """
-        rules = defaultdict(list)
-        for number, line in enumerate(text.splitlines(), 1):
-            line = re.sub(r"""('[^']*'|"[^"]*")|#.*""", lambda match: match[1] or "", line).strip()
-            if not line:
-                continue
-            left, arrow, right = line.partition("->")
-            left = left.strip()
-            if not arrow or not re.fullmatch(r"[^\s'\"\[\]|#]+", left):
-                raise ValueError(f"line {number} is {line!r}; expected LEFT -> RIGHT [weight] | ...")
-            rules[left].extend(_alternatives(right, number))
+        if not isinstance(text, str):
+            raise ValueError(f"the grammar is a {type(text).__name__}; expected a text of rules")
+        rules = notation.read(text)
         if not rules:
             raise ValueError("the grammar has 0 rules; expected at least 1")
-        return cls(next(iter(rules)), dict(rules))
+        return cls(next(iter(rules)), rules)
 
     def __post_init__(self):
+        if self.start not in self.rules:
+            raise ValueError(f"the start is {self.start!r}; expected a left side")
         for left, alternatives in self.rules.items():
+            if not is_symbol(left):
+                raise ValueError(
+                    f"a left side is {left!r}; expected no space, bracket, bar, #, -> or quote at its beginning"
+                )
+            for weight, right in alternatives:
+                self._check(left, weight, right)
             total = sum(weight for weight, _ in alternatives)
             if total != 1:
-                raise ValueError(f"the weights of {left} sum to {total}; expected 1")
-            for _, right in alternatives:
-                for symbol in right:
-                    if not is_terminal(symbol) and symbol not in self.rules:
-                        raise ValueError(f"{symbol} stands on the right of {left} but on no left side")
-        radius = max(abs(np.linalg.eigvals(self._offspring)))
+                shown = total if total.denominator < 10**9 else f"1 {float(total - 1):+.3g}"
+                raise ValueError(f"the weights of {left} sum to {shown}; expected 1")
+        self._check_end()
+
+    def _check(self, left, weight, right):
+        if not isinstance(weight, Fraction | int) or not 0 < weight <= 1:
+            raise ValueError(f"{left} has the weight {weight!r}; expected a Fraction in (0, 1]")
+        if not isinstance(right, tuple) or not all(isinstance(symbol, str) and symbol not in ("", "'") for symbol in right):
+            raise ValueError(f"{left} has the right side {right!r}; expected a tuple of symbols and of words after a quote")
+        for symbol in right:
+            if not is_terminal(symbol) and symbol not in self.rules:
+                raise ValueError(f"{symbol} stands on the right of {left} but on no left side")
+
+    def _check_end(self):
+        """Raise NeverEnding unless the spectral radius of the mean offspring is below 1 - 1e-9.
+
+        It is, if some y > 0 has (I - B) y = x > 0 and y < 1e9 x, as B y is then less than (1 - 1e-9) y. B is the mean
+        offspring within the sets of symbols that derive each other, which has the same spectrum but for zeros.
+        """
+        label, recursive = self._components
+        mean = self._offspring.tocoo()
+        kept = label[mean.row] == label[mean.col]
+        within = csc_array((mean.data[kept], (mean.row[kept], mean.col[kept])), mean.shape)
+        x = np.ones(len(label))
+        try:
+            factors = splu(csc_array(eye_array(len(label)) - within))
+            for _ in range(8):
+                y = factors.solve(x)
+                if not (y > (1 - 1e-9) * x).all():
+                    break
+                if (y < 1e9 * x).all():
+                    return
+                x = y
+        except RuntimeError:  # SciPy's word for a matrix that is singular
+            pass
+        blocks = [np.flatnonzero(label == part) for part in np.unique(label[recursive])]
+        if max(map(len, blocks)) > 300:  # all eigenvalues of so large a matrix would take minutes
+            raise NeverEnding("mean offspring is not found to have a spectral radius < 1; sentences may never end")
+        radius = max(abs(np.linalg.eigvals(within[block][:, block].toarray())).max() for block in blocks)
         if radius >= 1 - 1e-9:
             raise NeverEnding(f"mean offspring has spectral radius {radius:.6g}; expected < 1, or sentences may never end")
 
     def text(self):
-        """The rules in the notation that ``from_text`` reads, one left side a line."""
-        lines = []
-        for left, alternatives in self.rules.items():
-            rights = (" ".join(f'"{s[1:]}"' if is_terminal(s) else s for s in right) for _, right in alternatives)
-            lines.append(f"{left} -> " + " | ".join(f"{r} [{w}]" for r, (w, _) in zip(rights, alternatives, strict=True)))
-        return "\n".join(lines)
+        """The rules in the notation that ``from_text`` reads, one left side a line, the start first."""
+        return notation.write({self.start: self.rules[self.start], **self.rules})
 
     @cached_property
     def _reachable(self):
@@ -99,20 +152,29 @@ class Grammar:
 
     @cached_property
     def _offspring(self):
-        """M[A, B] = mean number of B among the children of A, over the symbols that the start reaches."""
-        index = self._reachable
-        mean = np.zeros((len(index), len(index)))
+        """M[A, B] = mean number of B among the children of A, over the symbols that the start reaches; sparse."""
+        index, entries = self._reachable, []
         for left, row in index.items():
             for weight, right in self.rules[left]:
-                for symbol in right:
-                    if not is_terminal(symbol):
-                        mean[row, index[symbol]] += float(weight)
-        return mean
+                entries += [(row, index[symbol], float(weight)) for symbol in right if not is_terminal(symbol)]
+        rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
+        return coo_array((np.array(values, float), (np.array(rows, int), np.array(columns, int))), (len(index),) * 2).tocsc()
+
+    @cached_property
+    def _components(self):
+        """For each symbol that the start reaches the number of the set of symbols that derive each other, and whether it
+        derives itself."""
+        _, label = connected_components(self._offspring, connection="strong")
+        return label, (np.bincount(label)[label] > 1) | (self._offspring.diagonal() > 0)
 
     def _expected(self, value):
         """Mean over derivations of the sum, over their nodes A, of value(alternatives of A)."""
-        visits = np.linalg.solve(np.eye(len(self._reachable)) - self._offspring.T, np.eye(len(self._reachable))[0])
-        return float(visits @ [value(self.rules[left]) for left in self._reachable])
+        size = len(self._reachable)
+        visits = splu(csc_array(eye_array(size) - self._offspring.T)).solve(np.eye(1, size)[0])
+        found = float(visits @ [value(self.rules[left]) for left in self._reachable])
+        if not math.isfinite(found):
+            raise ValueError(f"a mean over derivations is {found}; expected sentences whose mean length float64 can hold")
+        return found
 
     def entropy(self):
         """Entropy of a derivation in nats per sentence, exact: sum over symbols A of E[visits to A] H(weights of A).
@@ -120,7 +182,7 @@ class Grammar:
         It is the entropy of the sentences when no sentence has two derivations, and an upper bound otherwise: see
         ``memlm.ambiguity.sentence_entropy``.
         """
-        return self._expected(lambda alternatives: -math.fsum(float(w) * math.log(w) for w, _ in alternatives))
+        return self._expected(lambda alternatives: -math.fsum(float(w) * log(w) for w, _ in alternatives))
 
     def mean_length(self):
         """Mean number of terminals of a sentence."""
@@ -129,18 +191,32 @@ class Grammar:
     @cached_property
     def recursive(self):
         """Whether some symbol derives itself again, so that there are infinitely many derivations."""
-        return bool(np.linalg.matrix_power(self._offspring > 0, len(self._reachable)).any())
+        return bool(self._components[1].any())
 
     def derivations(self, symbol=None):
-        """Every derivation of a grammar without recursion, as pairs (words, probability as a Fraction)."""
+        """Every derivation of a grammar without recursion, as pairs (words, probability as a Fraction), from its start or
+        from ``symbol``."""
+        if symbol not in (None, self.start):
+            yield from Grammar(symbol, self.rules).derivations()
+            return
         if self.recursive:
             raise ValueError("the grammar is recursive and has infinitely many derivations; expected a finite one")
-        for weight, right in self.rules[symbol or self.start]:
-            partial = [((), weight)]
-            for part in right:
-                ends = [((part[1:],), Fraction(1))] if is_terminal(part) else list(self.derivations(part))
-                partial = [(words + more, p * q) for words, p in partial for more, q in ends]
-            yield from partial
+        words, agenda = [], [((self.start, None), 0, Fraction(1))]
+        while agenda:  # what is still to be derived is (first, rest), so that alternatives share it
+            todo, length, probability = agenda.pop()
+            del words[length:]
+            while todo and is_terminal(todo[0]):
+                words.append(todo[0][1:])
+                todo = todo[1]
+            if not todo:
+                yield tuple(words), probability
+                continue
+            left, rest = todo
+            for weight, right in reversed(self.rules[left]):
+                after = rest
+                for part in reversed(right):
+                    after = part, after
+                agenda.append((after, len(words), probability if weight == 1 else probability * weight))
 
     def shapes(self):
         """A finite grammar's derivations up to interchangeable words: triples (probability, sentences, words in each).
@@ -153,8 +229,12 @@ class Grammar:
             for left, alternatives in self.rules.items()
             if all(w == alternatives[0][0] and len(r) == 1 and is_terminal(r[0]) for w, r in alternatives)
         }
-        classes = {left: [(Fraction(1), (f"'{left}",))] if left in sizes else a for left, a in self.rules.items()}
-        for words, probability in Grammar(self.start, classes).derivations():
+        # Words keep a quote of their own, so that none is taken for a class.
+        rules = {
+            left: [(w, tuple(f"'{s}" if is_terminal(s) else s for s in r)) for w, r in a] for left, a in self.rules.items()
+        }
+        rules |= {left: [(Fraction(1), (f"'{left}",))] for left in sizes}
+        for words, probability in Grammar(self.start, rules).derivations():
             yield probability, math.prod(sizes.get(word, 1) for word in words), len(words)
 
     def sample(self, n, seed):
@@ -180,43 +260,20 @@ class Grammar:
 
         return Inside(self)
 
-    def log_prob(self, sentences):
+    def log_prob(self, sentences, strict=True):
         """log probability in nats of each sentence (a list of lists of words), summed over its derivations; (m,) float64.
 
         -inf where the grammar does not derive it. Inside algorithm in the log domain, once per pattern of words that the
-        grammar cannot tell apart. Raises ValueError that names a word outside the vocabulary.
+        grammar cannot tell apart; the time grows with the third power of a sentence's length, and 400 words take seconds.
+        Raises ValueError for a string in place of a list, and one that names a word outside the vocabulary, which with
+        ``strict=False`` gives its sentence -inf.
         """
+        sentences = word_lists(sentences)
+        if strict:
+            unknown = {word for sentence in sentences for word in sentence}.difference(self.vocabulary)
+            if unknown:
+                raise ValueError(f"word {min(unknown)!r} is not in the vocabulary of {len(self.vocabulary)} words")
         return self._inside(sentences)
-
-
-def _alternatives(text, number):
-    """[(weight, right side)] of the text after an arrow; ``number`` is its line, for the errors."""
-    groups, position = [[]], 0
-    while position < len(text.rstrip()):
-        match = _TOKEN.match(text, position)
-        if not match:
-            raise ValueError(f"line {number} has {text[position:].strip()!r}; expected symbols, 'words', [weight] or |")
-        position = match.end()
-        if match["bar"]:
-            groups.append([])
-        else:
-            groups[-1].append((match.lastgroup, match[match.lastgroup]))
-    found = []
-    for group in groups:
-        *symbols, (kind, weight) = group or [("", "")]
-        if kind != "weight" or not symbols or any(kind == "weight" for kind, _ in symbols):
-            shown = " ".join(token for _, token in group)
-            raise ValueError(
-                f"line {number} has the alternative {shown!r}; expected symbols or 'words' and then one [weight]"
-            )
-        try:
-            share = Fraction(weight[1:-1].replace(" ", ""))
-        except (ValueError, ZeroDivisionError):
-            share = Fraction(0)
-        if not 0 < share <= 1:
-            raise ValueError(f"line {number} has the weight {weight}; expected a fraction or decimal in (0, 1]")
-        found.append((share, tuple("'" + token[1:-1] if kind == "word" else token for kind, token in symbols)))
-    return found
 
 
 def question_formation(**options):

@@ -1,89 +1,291 @@
-"""The inside algorithm: the log probability of a sentence under a grammar, summed over all its derivations."""
+"""The inside algorithm: the log probability of a sentence under a grammar, summed over all its derivations.
 
-import math
+All probabilities are logarithms, so that none underflows: a sentence of 400 words has e-700 and less.
+"""
+
 from collections import defaultdict
-from fractions import Fraction
 
 import numpy as np
+from scipy.sparse import csc_array, eye_array
+from scipy.sparse.linalg import splu
 
-from memlm.grammar import is_terminal
+from memlm.grammar import is_terminal, log
+
+_CELLS = 2**18  # cells of a chart that are worked on at once
+_MEMORY = 2**29  # numbers in a chart (4 GiB) after which a sentence is refused
 
 
 class Inside:
-    """A grammar made ready: ``Inside(grammar)(sentences)`` is what ``Grammar.log_prob`` returns."""
+    """A grammar with right sides of two symbols at most: ``Inside(grammar)(sentences)`` is what ``Grammar.log_prob`` returns.
+
+    Symbols are numbers, 0 the start; A -> B C D becomes A -> B (C D), where (C D) is a symbol that all right sides with
+    this end share, and a word in a right side that is longer than itself is a symbol too. binary: {(B, C): [(A, log weight)]},
+    unit: [(A, B, log weight)], empty: [(A, log weight)], lexical: {word: [(A, log weight)]}.
+    """
 
     def __init__(self, grammar):
-        self.index = defaultdict(lambda: len(self.index))
-        binary, unit, lexical = [], [], defaultdict(list)
-        start = self.index[grammar.start]
-        for left, alternatives in grammar.rules.items():
-            merged = defaultdict(Fraction)  # an alternative given twice counts twice
-            for weight, right in alternatives:
-                merged[right] += weight
-            for right, weight in merged.items():
-                if len(right) == 1 and is_terminal(right[0]):
-                    lexical[right[0][1:]].append((self.index[left], math.log(weight)))
-                    continue
-                for symbol in right:  # a word inside a longer right side becomes a symbol of its own
-                    if is_terminal(symbol) and symbol not in self.index:
-                        lexical[symbol[1:]].append((self.index[symbol], 0.0))
-                if len(right) == 1:
-                    unit.append((self.index[left], self.index[right[0]], float(weight)))
-                    continue
-                parent, log_weight = left, math.log(weight)
-                while len(right) > 2:  # A -> B C D becomes A -> B (C D)
-                    binary.append((self.index[parent], self.index[right[0]], self.index[right[1:]], log_weight))
-                    parent, right, log_weight = right[1:], right[1:], 0.0
-                binary.append((self.index[parent], self.index[right[0]], self.index[right[1]], log_weight))
-        binary = sorted(set(binary))  # right sides with a common end share its symbols
-        self.start, size = start, len(self.index)
-        self.left, self.first, self.second = np.array([b[:3] for b in binary] or np.empty((0, 3))).astype(int).T
-        self.weight = np.array([b[3] for b in binary])
-        chains = np.zeros((size, size))
-        for a, b, weight in unit:
-            chains[a, b] += weight
-        with np.errstate(divide="ignore"):  # chains of unit rules, of any length, summed once and for all
-            self.chains = np.log(np.maximum(np.linalg.inv(np.eye(size) - chains), 0)) if unit else None
-        self.words = {}
+        self.numbers = defaultdict(lambda: len(self.numbers), {grammar.start: 0})
+        self.binary, self.unit, self.empty, self.lexical = defaultdict(list), [], [], defaultdict(list)
+        for left in grammar._reachable:
+            for weight, right in grammar.rules[left]:
+                self._add(self.numbers[left], log(weight), right)
+        self.size = len(self.numbers)
+        self.null = self._null()
+        # Of a pair whose one half is empty the other half is all: a unit rule.
+        self.edges = self.unit + [
+            (a, other, weight + self.null[nothing])
+            for pair, parents in self.binary.items()
+            for other, nothing in (pair, pair[::-1])
+            for a, weight in parents
+            if self.null[nothing] > -np.inf
+        ]
+        self.steps = _eliminated(self.edges)
+        self.needs = self._needs()
+        self._classes()
+
+    def _add(self, left, weight, right):
+        if not right:
+            self.empty.append((left, weight))
+        elif len(right) == 1 and is_terminal(right[0]):
+            self.lexical[right[0][1:]].append((left, weight))
+        elif len(right) == 1:
+            self.unit.append((left, self.numbers[right[0]], weight))
+        else:
+            rest = self._number(right[-1])
+            for symbol in reversed(right[1:-1]):
+                pair = self._number(symbol), rest
+                if pair not in self.numbers:
+                    self.binary[pair].append((self.numbers[pair], 0.0))
+                rest = self.numbers[pair]
+            self.binary[self._number(right[0]), rest].append((left, weight))
+
+    def _number(self, symbol):
+        if is_terminal(symbol) and symbol not in self.numbers:
+            self.lexical[symbol[1:]].append((self.numbers[symbol], 0.0))
+        return self.numbers[symbol]
+
+    def _null(self):
+        """log probability that a symbol derives nothing: the least solution v of v = f(v), by Newton's method.
+
+        f is convex and grows in every v. From below, Newton's steps stay below the solution and converge to it
+        quadratically, as the derivative has a spectral radius of at most that of the mean offspring.
+        """
+        rules = [(a, (), w) for a, w in self.empty] + [(a, (b,), w) for a, b, w in self.unit]
+        rules += [(a, pair, w) for pair, parents in self.binary.items() for a, w in parents]
+        value, found = np.full(self.size, -np.inf), -1
+        if not self.empty:
+            return value
+        left = np.array([a for a, _, _ in rules])
+        weight = np.array([w for _, _, w in rules])
+        part = np.array([(*parts, self.size, self.size)[:2] for _, parts, _ in rules])  # self.size: no part, with log 1
+        while found < (found := np.isfinite(value).sum()):
+            value = self._sums(left, weight + np.append(value, 0.0)[part].sum(1))
+        some = np.flatnonzero(np.isfinite(value))
+        for _ in range(100):
+            terms = weight + np.append(value, 0.0)[part].sum(1)
+            after = self._sums(left, terms)
+            step = after[some] - value[some]
+            if not (step > 1e-15 * np.maximum(1, abs(value[some]))).any():
+                break
+            share, rows, columns = np.exp(terms - np.where(np.isfinite(after), after, 0)[left]), [left] * 2, part.T
+            kept = [(np.isfinite(terms) & (column < self.size)) for column in columns]
+            rows, columns, data = (
+                np.concatenate([x[k] for x, k in zip(xs, kept, strict=True)]) for xs in (rows, columns, [share] * 2)
+            )
+            slope = csc_array((data, (rows, columns)), (self.size, self.size))[some][:, some]
+            value[some] += np.maximum(splu(csc_array(eye_array(len(some)) - slope)).solve(step), 0)
+        return np.minimum(value, 0)
+
+    def _sums(self, index, terms):
+        """log of the sums of exp(terms) by index."""
+        top = np.full(self.size, -np.inf)
+        np.maximum.at(top, index, terms)
+        base, sums = np.where(np.isfinite(top), top, 0), np.zeros(self.size)
+        np.add.at(sums, index, np.exp(terms - base[index]))
+        with np.errstate(divide="ignore"):
+            return base + np.log(sums)
+
+    def _needs(self):
+        """For each symbol the least number of words of a sentence that holds it, where it derives some; (size,) float64."""
+        least = np.full(self.size, np.inf)
+        for entries in self.lexical.values():
+            least[[a for a, _ in entries]] = 1
+        edges = np.array([edge[:2] for edge in self.edges] or np.empty((0, 2)), int).T
+        trios = np.array(
+            [(a, *pair) for pair, parents in self.binary.items() for a, _ in parents] or np.empty((0, 3)), int
+        ).T
+        outside = np.where(np.arange(self.size) == 0, 0.0, np.inf)
+        before = None
+        while before is None or (before != least).any():
+            before = least.copy()
+            np.minimum.at(least, edges[0], least[edges[1]])
+            np.minimum.at(least, trios[0], least[trios[1]] + least[trios[2]])
+        before = None
+        while before is None or (before != outside).any():
+            before = outside.copy()
+            np.minimum.at(outside, edges[1], outside[edges[0]])
+            for one, other in ((1, 2), (2, 1)):
+                np.minimum.at(outside, trios[one], outside[trios[0]] + least[trios[other]])
+        return least + outside
+
+    def _classes(self):
+        """Words that no rule tells apart are one class: self.words: {word: class}, self.entries: [[(A, log weight)]]."""
         classes = {}
-        for word, entries in lexical.items():
-            self.words[word] = classes.setdefault(tuple(sorted(entries)), len(classes))
-        self.lexicon = np.full((len(classes), size), -np.inf)
-        for entries, row in classes.items():
-            for symbol, log_weight in entries:
-                self.lexicon[row, symbol] = np.logaddexp(self.lexicon[row, symbol], log_weight)
+        self.words = {
+            word: classes.setdefault(tuple(sorted(entries)), len(classes)) for word, entries in self.lexical.items()
+        }
+        self.entries = []
+        for entries in classes:
+            merged = defaultdict(lambda: -np.inf)
+            for a, weight in entries:
+                merged[a] = np.logaddexp(merged[a], weight)
+            self.entries.append(list(merged.items()))
 
     def __call__(self, sentences):
-        try:
-            patterns = [tuple(self.words[word] for word in sentence) for sentence in sentences]
-        except KeyError as error:
-            raise ValueError(f"word {error} is not in the vocabulary of {len(self.words)} words") from None
-        known = {(): -np.inf}
+        patterns = [tuple(self.words.get(word, -1) for word in sentence) for sentence in sentences]
+        known = {(): self.null[0]}
         by_length = defaultdict(set)
         for pattern in patterns:
-            by_length[len(pattern)].add(pattern)
+            if -1 in pattern:
+                known[pattern] = -np.inf
+            elif pattern:
+                by_length[len(pattern)].add(pattern)
         for length, group in by_length.items():
-            if length:
-                group = sorted(group)
-                known.update(zip(group, self._chart(np.array(group)), strict=True))
-        return np.array([known[pattern] for pattern in patterns])
+            group, most = sorted(group), max(1, _CELLS // length**2)
+            for begin in range(0, len(group), most):
+                some = group[begin : begin + most]
+                known.update(zip(some, self._scores(np.array(some).T), strict=True))
+        return np.array([known[pattern] for pattern in patterns], float)
 
-    def _chart(self, patterns):
-        count, length = patterns.shape
-        chart = {(i, i + 1): self._closed(self.lexicon[patterns[:, i]]) for i in range(length)}
-        heads = np.flatnonzero(np.diff(self.left, prepend=-1)) if len(self.left) else []
-        for width in range(2, length + 1):
-            for i in range(length - width + 1):
-                total = np.full((count, len(self.index)), -np.inf)
-                if len(heads):
-                    firsts = np.stack([chart[i, k] for k in range(i + 1, i + width)])[:, :, self.first]
-                    seconds = np.stack([chart[k, i + width] for k in range(i + 1, i + width)])[:, :, self.second]
-                    splits = np.logaddexp.reduce(firsts + seconds, 0) + self.weight
-                    total[:, self.left[heads]] = np.logaddexp.reduceat(splits, heads, 1)
-                chart[i, i + width] = self._closed(total)
-        return chart[0, length][:, self.start]
+    def _scores(self, patterns):
+        """log probabilities of sentences of one length: patterns (length, count) classes of words -> (count,)."""
+        length, count = patterns.shape
+        useful = self.needs <= length
+        binary = [(pair, kept) for pair, parents in self.binary.items() if (kept := [p for p in parents if useful[p[0]]])]
+        chart = _Chart(length, count, {symbol for pair, _ in binary for symbol in pair if useful[symbol]})
+        spans = {}
+        for word in np.unique(patterns):
+            at = np.flatnonzero(patterns == word)
+            for a, weight in self.entries[word]:
+                spans.setdefault(a, np.full(patterns.size, -np.inf))[at] = weight
+        for width in range(1, length + 1):
+            for pair, parents in binary:
+                joined = chart.joined(*pair, width)
+                if joined is not None:
+                    for a, weight in parents:
+                        spans[a] = np.logaddexp(spans[a], joined + weight) if a in spans else joined + weight
+            spans = self.closed(spans)
+            if width < length:
+                chart.keep(spans, width)
+                spans = {}
+        return spans.get(0, np.full(count, -np.inf))
 
-    def _closed(self, scores):
-        if self.chains is None:
-            return scores
-        return np.logaddexp.reduce(self.chains + scores[:, None, :], -1)
+    def closed(self, direct):
+        """Sums over chains of unit rules: the x = direct + edges x, {symbol: array of logarithms}; a missing symbol is 0."""
+        found = dict(direct)
+
+        def add(a, b, weight):
+            if b in found:
+                found[a] = np.logaddexp(found[a], found[b] + weight) if a in found else found[b] + weight
+
+        for a, _, _, users in self.steps:
+            for user, weight in users:
+                add(user, a, weight)
+        for a, loops, parts, _ in reversed(self.steps):
+            for part, weight in parts:
+                add(a, part, weight)
+            if loops and a in found:
+                found[a] = found[a] + loops
+        return found
+
+
+class _Chart:
+    """log probabilities of the spans of sentences of one length, for some symbols. A symbol's array is (length + 1,
+    length * count): row w has its spans of w words, by their first word and then by sentence."""
+
+    def __init__(self, length, count, symbols):
+        self.length, self.count, self.symbols = length, count, symbols
+        self.rows, self.range, self.held = {}, {}, 0
+
+    def keep(self, spans, width):
+        """Take up the spans of ``width`` words: {symbol: ((length - width + 1) * count,) logarithms}."""
+        for symbol, values in spans.items():
+            if symbol not in self.symbols or values.max() == -np.inf:
+                continue
+            if symbol not in self.rows:  # only the rows that are written take memory
+                self.rows[symbol] = np.empty((self.length + 1, self.length * self.count))
+                self.range[symbol] = width, width - 1
+            first, last = self.range[symbol]
+            self.held += (width - last) * self.length * self.count
+            if self.held > _MEMORY:
+                raise ValueError(f"the chart of a sentence of {self.length} words is too large; expected shorter sentences")
+            self.rows[symbol][last + 1 : width] = -np.inf
+            self.rows[symbol][width, : values.size] = values
+            self.range[symbol] = first, width
+
+    def joined(self, one, other, width):
+        """log probabilities of the spans of ``width`` words that a span of one and then one of the other make; or None."""
+        if one not in self.rows or other not in self.rows:
+            return None
+        low, high = (max(0, width - self.range[one][1]), width - self.range[one][0])
+        low, high = max(low, self.range[other][0]), min(high, self.range[other][1])  # widths of the other
+        if low > high:
+            return None
+        cells = (self.length - width + 1) * self.count
+        firsts = self.rows[one][width - high : width - low + 1][::-1, :cells]
+        # The other span of v words begins at word i + width - v: from row to row, one word earlier.
+        step = (self.length - 1) * self.count
+        begin = low * step + width * self.count
+        seconds = self.rows[other].reshape(-1)[begin : begin + (high - low + 1) * step].reshape(-1, step)[:, :cells]
+        scores = firsts + seconds
+        if len(scores) == 1:
+            return scores[0]
+        top = scores.max(0)
+        top[top == -np.inf] = 0
+        scores -= top
+        with np.errstate(divide="ignore"):
+            return np.log(np.exp(scores, out=scores).sum(0)) + top
+
+
+def _eliminated(edges):
+    """Steps that solve x = direct + edges x, for edges (a, b, log weight), by Gaussian elimination with sparse rows.
+
+    A step is (a, log of what its loops multiply it by, its row [(b, log weight)] of symbols that come later, those among
+    them that use it [(user, log weight)]). Users come first where there are no cycles, and nothing is then filled in.
+    """
+    rows, users = defaultdict(dict), defaultdict(set)
+    for a, b, weight in edges:
+        rows[a][b] = np.logaddexp(rows[a].get(b, -np.inf), weight)
+        users[b].add(a)
+    steps, done = [], set()
+    for a in users_first({a: list(row) for a, row in rows.items()}):
+        row = rows.pop(a)
+        loops = float(-np.log(-np.expm1(row.pop(a, -np.inf))))
+        done.add(a)
+        into = []
+        for user in sorted(users[a] - done):
+            weight = rows[user].pop(a) + loops
+            into.append((user, weight))
+            for b, more in row.items():
+                rows[user][b] = np.logaddexp(rows[user].get(b, -np.inf), weight + more)
+                users[b].add(user)
+        steps.append((a, loops, list(row.items()), into))
+    return steps
+
+
+def users_first(children):
+    """The keys of {a: its children} in an order in which a stands before its children, where there are no cycles."""
+    seen, finished = set(), []
+    for root in children:
+        stack = [(root, iter(children[root]))] if root not in seen else []
+        seen.add(root)
+        while stack:
+            a, rest = stack[-1]
+            child = next((b for b in rest if b not in seen and b in children), None)
+            if child is None:
+                finished.append(a)
+                stack.pop()
+            else:
+                seen.add(child)
+                stack.append((child, iter(children[child])))
+    return finished[::-1]
