@@ -6,15 +6,15 @@ once its sentence is known. Whether a grammar is ambiguous is undecidable: ``pro
 
 import math
 from collections import Counter, defaultdict
-from itertools import combinations, count
+from itertools import chain, combinations, count
 from typing import NamedTuple
 
 import numpy as np
 
-from memlm.grammar import Grammar, is_terminal
+from memlm.grammar import Grammar, is_terminal, log
 from memlm.inside import users_first
 
-_STATES, _LIMIT = 100_000, 1_000_000  # states, and pairs of states, after which a proof is given up
+_STATES, _STEPS, _FEW = 100_000, 100_000_000, 1_000_000  # states of an automaton, steps: after so many it is given up
 
 
 class AmbiguousGrammar(ValueError):
@@ -47,14 +47,25 @@ class _Automaton:
     it is entered and to which that symbol's exit leads; the key (symbol, copy) is an exit.
     """
 
-    def __init__(self, rules, group):
-        self.rules, self.group, self.keys, self.numbers, self.known = rules, group, [None], {}, {}
+    def __init__(self, rules, group, most):
+        self.rules, self.group, self.most, self.steps = rules, group, most, 0
+        self.forget()
         self.rests = defaultdict(list)  # of a symbol: (left, what follows it) in the rules of those that it derives
         for left, rights in rules.items():
             for right in rights if group[left] is not None else ():
                 for at, symbol in enumerate(right, 1):
                     if group.get(symbol) == group[left]:
                         self.rests[symbol].append((left, right[at:]))
+
+    def forget(self):
+        """Drop all states."""
+        self.keys, self.numbers, self.known = [None], {}, {}
+
+    def spend(self, steps):
+        """Count steps; raises _TooLarge where they are too many."""
+        self.steps += steps
+        if self.steps > self.most:
+            raise _TooLarge
 
     def _state(self, key):
         number = self.numbers.setdefault(key, len(self.keys))
@@ -97,6 +108,7 @@ class _Automaton:
                     elif after not in seen:
                         seen.add(after)
                         queue.append(after)
+            self.spend(len(seen) + len(moves))
             self.known[state] = 0 in seen, moves
         return self.known[state]
 
@@ -111,11 +123,10 @@ def _pairs(automaton, starts):
     while queue:
         moves, others = (automaton.moves(state)[1] for state in queue.pop())
         for word in moves.keys() & others.keys():
+            automaton.spend(len(moves[word]) * len(others[word]))
             more = {(a, b) for a in moves[word] for b in others[word]} - seen
             seen |= more
             queue += more
-        if len(seen) > _LIMIT:
-            raise _TooLarge
     return seen
 
 
@@ -124,6 +135,7 @@ def _meet(automaton, rights):
     begins = defaultdict(list)
     for start in map(automaton.string, rights):
         accepts, moves = automaton.moves(start)
+        automaton.spend(len(moves))
         for word in [*moves, None] if accepts else moves:
             begins[word].append(start)
     pairs = {pair for starts in begins.values() for pair in combinations(starts, 2)}
@@ -156,14 +168,16 @@ def _plain_rules(grammar):
     return {left: list({tuple(name.get(s, s) for s in right): None for right in rights}) for left, rights in rules.items()}
 
 
-def proved_unambiguous(grammar):
+def proved_unambiguous(grammar, steps=_STEPS):
     """True is a proof that no sentence has two derivations; False leaves it open.
 
     Two smallest different derivations of one string from one symbol differ in their first rule, or in where the parts of
     one rule's right side meet. So it is enough that the alternatives of every symbol have no string in common, and that
-    for every right side X Y... there are no strings x, a, y with x and xa from X, and ay and y from Y... (the two
-    conditions of Brabrand, Giegerich and Moeller). Both are decided for regular languages that contain those of the
-    grammar. Where these are equal, in a finite language for instance, False means ambiguous, or too large to be decided.
+    for every right side X Y... there are no strings x, a, y with a not empty, x and xa from X, and ay and y from Y... (the
+    two conditions of Brabrand, Giegerich and Moeller). Both are decided for regular languages that contain those of the
+    grammar. Where these are equal, in a finite language for instance, False means ambiguous, or too large to be decided
+    with that many ``steps`` of automata. A few steps are also tried on the grammar of the sentences read backwards, which is
+    ambiguous with the grammar, and much easier where rules grow at their left.
     """
     if not isinstance(grammar, Grammar):
         raise ValueError(f"the grammar is {grammar!r}; expected a Grammar, as Grammar.from_text makes it")
@@ -172,25 +186,35 @@ def proved_unambiguous(grammar):
         return False
     label, recursive = grammar._components
     group = {name: int(label[i]) if recursive[i] else None for i, name in enumerate(grammar._reachable)}
-    automaton, done = _Automaton(rules, group), set()
-    try:
-        for rights in rules.values():
-            for one, other in ((right[i - 1 : i], right[i:]) for right in rights for i in range(1, len(right))):
-                if not is_terminal(one[0]) and (one, other) not in done and _overlap(automaton, one, other):
-                    return False
-                done.add((one, other))
-            if _meet(automaton, rights):
+    backwards = {left: [right[::-1] for right in rights] for left, rights in rules.items()}
+    few = min(steps, _FEW)
+    for one, most in ((rules, few), (backwards, few), (rules, steps)):
+        try:
+            return _proved(_Automaton(one, group, most))
+        except _TooLarge:
+            pass
+    return False
+
+
+def _proved(automaton):
+    done = set()
+    for rights in automaton.rules.values():
+        for one, other in ((right[i - 1 : i], right[i:]) for right in rights for i in range(1, len(right))):
+            if not is_terminal(one[0]) and (one, other) not in done and _overlap(automaton, one, other):
                 return False
-            if len(automaton.keys) > _STATES // 2:  # room for the next
-                automaton = _Automaton(rules, group)
-    except _TooLarge:
-        return False
+            done.add((one, other))
+        if _meet(automaton, rights):
+            return False
+        if len(automaton.keys) > _STATES // 2:  # room for the next
+            automaton.forget()
     return True
 
 
 def _surprises(inside):
-    """What the empty strings add to -P log P. ({symbol: log h of what it derives nothing with}, edges (a, b, log of what h of
-    a gains from p of b)) for the edges of ``inside``: h of a product is h1 p2 + p1 h2, and h of a rule is -w log w."""
+    """({symbol: log h of its empty string}, [(a, b, log of what h of a gains from p of b)] for the edges of ``inside``).
+
+    h of a product is h1 p2 + p1 h2, and h of a rule is -w log w.
+    """
     null = {a: np.array([value]) for a, value in enumerate(inside.null) if value > -np.inf}
 
     def own(weight):
@@ -274,8 +298,8 @@ def _enumerated(grammar, effort):
     """
     inside = grammar._inside
     strings = _Strings(inside, effort)
-    if inside.null[0] > -np.inf:
-        yield [(math.exp(inside.null[0]), math.exp(strings.empty[0][0]))]
+    if nothing := math.exp(inside.null[0]):
+        yield [(nothing, math.exp(strings.empty[0][0]))]
     try:
         for length in count(1):
             yield strings.grow(length)
@@ -285,13 +309,11 @@ def _enumerated(grammar, effort):
 
 def _derivation_count(grammar, most):
     """How many derivations a grammar without recursion has, counted up to ``most`` + 1."""
-    children = {
-        left: [s for _, right in grammar.rules[left] for s in right if not is_terminal(s)] for left in grammar._reachable
-    }
-    known = {}
-    for left in reversed(users_first(children)):
-        sizes = (math.prod(known[s] for s in right if not is_terminal(s)) for _, right in grammar.rules[left])
-        known[left] = min(sum(sizes), most + 1)
+    known, parts = {}, {}
+    for left in grammar._reachable:
+        parts[left] = [[symbol for symbol in right if not is_terminal(symbol)] for _, right in grammar.rules[left]]
+    for left in reversed(users_first({left: list(chain(*rights)) for left, rights in parts.items()})):
+        known[left] = min(sum(math.prod(known[symbol] for symbol in right) for right in parts[left]), most + 1)
     return known[grammar.start]
 
 
@@ -306,16 +328,18 @@ def sentence_entropy(grammar, effort=100_000):
 
     ``effort`` is then how many pairs of strings may be joined to enumerate them.
     """
-    unambiguous, derivations = proved_unambiguous(grammar), grammar.entropy()
-    if unambiguous:
+    proved = proved_unambiguous(grammar, _FEW)
+    few = not proved and not grammar.recursive and _derivation_count(grammar, effort) <= effort
+    if proved or (not few and proved_unambiguous(grammar)):
+        derivations = grammar.entropy()
         return SentenceEntropy(derivations, derivations, True, 0.0)
-    if not grammar.recursive and _derivation_count(grammar, effort) <= effort:
+    if few:
         table = Counter()
         for words, probability in grammar.derivations():
             table[words] += probability
-        nats = math.fsum(float(p) * -math.log(p) for p in table.values())
+        nats = -math.fsum(float(p) * log(p) for p in table.values())
         return SentenceEntropy(nats, nats, True, float(sum(table.values())))
-    nats, rest, mass = [], [derivations], []
+    nats, rest, mass = [], [grammar.entropy()], []
     for sentences in _enumerated(grammar, effort):
         nats += [-p * math.log(p) for p, _ in sentences]
         rest += [-h for _, h in sentences]

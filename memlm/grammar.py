@@ -81,9 +81,7 @@ class Grammar:
             raise ValueError(f"the start is {self.start!r}; expected a left side")
         for left, alternatives in self.rules.items():
             if not is_symbol(left):
-                raise ValueError(
-                    f"a left side is {left!r}; expected no space, bracket, bar, #, -> or quote at its beginning"
-                )
+                raise ValueError(f"a left side is {left!r}; expected no space, bracket, bar, #, -> or leading quote")
             for weight, right in alternatives:
                 self._check(left, weight, right)
             total = sum(weight for weight, _ in alternatives)
@@ -230,10 +228,10 @@ class Grammar:
             if all(w == alternatives[0][0] and len(r) == 1 and is_terminal(r[0]) for w, r in alternatives)
         }
         # Words keep a quote of their own, so that none is taken for a class.
-        rules = {
-            left: [(w, tuple(f"'{s}" if is_terminal(s) else s for s in r)) for w, r in a] for left, a in self.rules.items()
-        }
-        rules |= {left: [(Fraction(1), (f"'{left}",))] for left in sizes}
+        rules = {left: [(Fraction(1), (f"'{left}",))] for left in sizes}
+        for left, alternatives in self.rules.items():
+            apart = [(w, tuple(f"'{s}" if is_terminal(s) else s for s in right)) for w, right in alternatives]
+            rules.setdefault(left, apart)
         for words, probability in Grammar(self.start, rules).derivations():
             yield probability, math.prod(sizes.get(word, 1) for word in words), len(words)
 

@@ -16,11 +16,12 @@ _MEMORY = 2**29  # numbers in a chart (4 GiB) after which a sentence is refused
 
 
 class Inside:
-    """A grammar with right sides of two symbols at most: ``Inside(grammar)(sentences)`` is what ``Grammar.log_prob`` returns.
+    """A grammar made ready: ``Inside(grammar)(sentences)`` is what ``Grammar.log_prob`` returns.
 
-    Symbols are numbers, 0 the start; A -> B C D becomes A -> B (C D), where (C D) is a symbol that all right sides with
-    this end share, and a word in a right side that is longer than itself is a symbol too. binary: {(B, C): [(A, log weight)]},
-    unit: [(A, B, log weight)], empty: [(A, log weight)], lexical: {word: [(A, log weight)]}.
+    Symbols are numbers, 0 the start, and right sides have at most two: A -> B C D becomes A -> B (C D), where (C D) is a
+    symbol that all right sides with this end share, and a word in a longer right side is a symbol too. binary: {(B, C):
+    [(A, log weight)]}, unit: [(A, B, log weight)], empty: [(A, log weight)], lexical: {word: [(A, log weight)]}; null:
+    (size,) log probability that a symbol derives nothing; edges: unit, and of every pair one half where the other is empty.
     """
 
     def __init__(self, grammar):
@@ -31,7 +32,6 @@ class Inside:
                 self._add(self.numbers[left], log(weight), right)
         self.size = len(self.numbers)
         self.null = self._null()
-        # Of a pair whose one half is empty the other half is all: a unit rule.
         self.edges = self.unit + [
             (a, other, weight + self.null[nothing])
             for pair, parents in self.binary.items()
@@ -70,29 +70,29 @@ class Inside:
         f is convex and grows in every v. From below, Newton's steps stay below the solution and converge to it
         quadratically, as the derivative has a spectral radius of at most that of the mean offspring.
         """
-        rules = [(a, (), w) for a, w in self.empty] + [(a, (b,), w) for a, b, w in self.unit]
-        rules += [(a, pair, w) for pair, parents in self.binary.items() for a, w in parents]
         value, found = np.full(self.size, -np.inf), -1
         if not self.empty:
             return value
-        left = np.array([a for a, _, _ in rules])
-        weight = np.array([w for _, _, w in rules])
-        part = np.array([(*parts, self.size, self.size)[:2] for _, parts, _ in rules])  # self.size: no part, with log 1
+        rules = [(a, self.size, self.size, w) for a, w in self.empty] + [(a, b, self.size, w) for a, b, w in self.unit]
+        rules += [(a, *pair, w) for pair, parents in self.binary.items() for a, w in parents]  # self.size stands for no part
+        *parts, weight = np.array(rules).T
+        left, one, other = np.array(parts, int)
+
+        def terms(value):
+            part = np.append(value, 0.0)
+            return weight + part[one] + part[other]
+
         while found < (found := np.isfinite(value).sum()):
-            value = self._sums(left, weight + np.append(value, 0.0)[part].sum(1))
-        some = np.flatnonzero(np.isfinite(value))
+            value = self._sums(left, terms(value))
+        some, kept = np.flatnonzero(np.isfinite(value)), np.isfinite(terms(value))
         for _ in range(100):
-            terms = weight + np.append(value, 0.0)[part].sum(1)
-            after = self._sums(left, terms)
+            after = self._sums(left, terms(value))
             step = after[some] - value[some]
             if not (step > 1e-15 * np.maximum(1, abs(value[some]))).any():
                 break
-            share, rows, columns = np.exp(terms - np.where(np.isfinite(after), after, 0)[left]), [left] * 2, part.T
-            kept = [(np.isfinite(terms) & (column < self.size)) for column in columns]
-            rows, columns, data = (
-                np.concatenate([x[k] for x, k in zip(xs, kept, strict=True)]) for xs in (rows, columns, [share] * 2)
-            )
-            slope = csc_array((data, (rows, columns)), (self.size, self.size))[some][:, some]
+            share = np.tile(np.exp(terms(value)[kept] - after[left[kept]]), 2)
+            where = np.tile(left[kept], 2), np.concatenate([one[kept], other[kept]])
+            slope = csc_array((share, where), (self.size + 1,) * 2)[some][:, some]
             value[some] += np.maximum(splu(csc_array(eye_array(len(some)) - slope)).solve(step), 0)
         return np.minimum(value, 0)
 
@@ -107,33 +107,21 @@ class Inside:
 
     def _needs(self):
         """For each symbol the least number of words of a sentence that holds it, where it derives some; (size,) float64."""
-        least = np.full(self.size, np.inf)
-        for entries in self.lexical.values():
-            least[[a for a, _ in entries]] = 1
-        edges = np.array([edge[:2] for edge in self.edges] or np.empty((0, 2)), int).T
-        trios = np.array(
-            [(a, *pair) for pair, parents in self.binary.items() for a, _ in parents] or np.empty((0, 3)), int
-        ).T
-        outside = np.where(np.arange(self.size) == 0, 0.0, np.inf)
-        before = None
-        while before is None or (before != least).any():
-            before = least.copy()
-            np.minimum.at(least, edges[0], least[edges[1]])
-            np.minimum.at(least, trios[0], least[trios[1]] + least[trios[2]])
-        before = None
-        while before is None or (before != outside).any():
-            before = outside.copy()
-            np.minimum.at(outside, edges[1], outside[edges[0]])
-            for one, other in ((1, 2), (2, 1)):
-                np.minimum.at(outside, trios[one], outside[trios[0]] + least[trios[other]])
-        return least + outside
+        rules = [(a, *pair) for pair, parents in self.binary.items() for a, _ in parents]
+        rules += [(a, b, self.size) for a, b, _ in self.edges]  # self.size stands for no part
+        left, one, other = np.array(rules or np.empty((0, 3)), int).T
+        least, outside = np.full((2, self.size + 1), np.inf)
+        least[[a for entries in self.lexical.values() for a, _ in entries]] = 1
+        least[-1] = outside[0] = 0
+        _settle(least, left, lambda: least[one] + least[other])
+        rest = np.concatenate([least[other], least[one]])
+        _settle(outside, np.concatenate([one, other]), lambda: np.tile(outside[left], 2) + rest)
+        return (least + outside)[:-1]
 
     def _classes(self):
         """Words that no rule tells apart are one class: self.words: {word: class}, self.entries: [[(A, log weight)]]."""
         classes = {}
-        self.words = {
-            word: classes.setdefault(tuple(sorted(entries)), len(classes)) for word, entries in self.lexical.items()
-        }
+        self.words = {word: classes.setdefault(tuple(sorted(rules)), len(classes)) for word, rules in self.lexical.items()}
         self.entries = []
         for entries in classes:
             merged = defaultdict(lambda: -np.inf)
@@ -245,6 +233,14 @@ class _Chart:
         scores -= top
         with np.errstate(divide="ignore"):
             return np.log(np.exp(scores, out=scores).sum(0)) + top
+
+
+def _settle(values, index, bounds):
+    """Lower the values at ``index`` to bounds(), which falls with them, until they stay."""
+    before = None
+    while not np.array_equal(values, before):
+        before = values.copy()
+        np.minimum.at(values, index, bounds())
 
 
 def _eliminated(edges):

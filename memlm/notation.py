@@ -3,7 +3,7 @@
     S -> N' 'a' S [3/4]  # quoted words, weights in brackets
     S -> 'b' [1/8] | '' [1/8]
 
-The empty alternative is written '' or ε or nothing. In a quoted word \\u{27} is the character with that number in hexadecimal;
+The empty alternative is written '' or ε or nothing. In a quoted word \\u{27} is the character of that number, hexadecimal;
 there is no other escape, so a backslash is a backslash.
 """
 
