@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memlm.grammar import Grammar, is_terminal, log
+from memlm.grammar import checked, is_terminal, log
 from memlm.inside import users_first
 
 _STATES, _STEPS, _FEW = 100_000, 100_000_000, 1_000_000  # states of an automaton, steps: after so many it is given up
@@ -179,9 +179,7 @@ def proved_unambiguous(grammar, steps=_STEPS):
     with that many ``steps`` of automata. A few steps are also tried on the grammar of the sentences read backwards, which is
     ambiguous with the grammar, and much easier where rules grow at their left.
     """
-    if not isinstance(grammar, Grammar):
-        raise ValueError(f"the grammar is {grammar!r}; expected a Grammar, as Grammar.from_text makes it")
-    rules = _plain_rules(grammar)
+    rules = _plain_rules(checked(grammar))
     if rules is None:
         return False
     label, recursive = grammar._components

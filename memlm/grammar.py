@@ -30,14 +30,21 @@ def log(weight):
     return math.log(weight) if weight > 1e-300 else math.log(weight.numerator) - math.log(weight.denominator)
 
 
+def checked(grammar):
+    """``grammar``, if it is one: a text of rules is not."""
+    if not isinstance(grammar, Grammar):
+        raise ValueError(f"the grammar is {grammar!r}; expected a Grammar, as Grammar.from_text makes it")
+    return grammar
+
+
 def word_lists(sentences):
     """Sentences as tuples of words. Raises ValueError for a string where a list is expected: its letters are no words."""
-    if isinstance(sentences, str | bytes):
+    if isinstance(sentences, str | bytes) or not np.iterable(sentences):
         raise ValueError(f"sentences is {sentences!r}; expected a list of sentences, each a list of words")
-    return [words(sentence, f"sentence {number}") for number, sentence in enumerate(sentences)]
+    return [word_list(sentence, f"sentence {number}") for number, sentence in enumerate(sentences)]
 
 
-def words(sentence, what="sentence"):
+def word_list(sentence, what):
     """A sentence as a tuple of words. Raises ValueError that names it as ``what`` where it is a string, or no words."""
     if isinstance(sentence, str | bytes) or not np.iterable(sentence):
         raise ValueError(f"{what} is {sentence!r}; expected a list of words")
