@@ -30,6 +30,12 @@ def log(weight):
     return math.log(weight) if weight > 1e-300 else math.log(weight.numerator) - math.log(weight.denominator)
 
 
+def sums_over_paths(mean):
+    """The solver of (1 - mean) x = b for a sparse matrix without negative entries. Its pivots are those of the diagonal, so
+    that nothing is subtracted but from the diagonal. RuntimeError where one is 0."""
+    return splu(csc_array(eye_array(mean.shape[0]) - mean), diag_pivot_thresh=0).solve
+
+
 def checked(grammar):
     """``grammar``, if it is one: a text of rules is not."""
     if not isinstance(grammar, Grammar):
@@ -118,9 +124,9 @@ class Grammar:
         within = csc_array((mean.data[kept], (mean.row[kept], mean.col[kept])), mean.shape)
         x = np.ones(len(label))
         try:
-            factors = splu(csc_array(eye_array(len(label)) - within))
+            solve = sums_over_paths(within)
             for _ in range(8):
-                y = factors.solve(x)
+                y = solve(x)
                 if not (y > (1 - 1e-9) * x).all():
                     break
                 if (y < 1e9 * x).all():
@@ -174,9 +180,9 @@ class Grammar:
 
     def _expected(self, value):
         """Mean over derivations of the sum, over their nodes A, of value(alternatives of A)."""
-        size = len(self._reachable)
-        visits = splu(csc_array(eye_array(size) - self._offspring.T)).solve(np.eye(1, size)[0])
-        found = float(visits @ [value(self.rules[left]) for left in self._reachable])
+        visits = sums_over_paths(self._offspring.T)(np.eye(1, len(self._reachable))[0])
+        values = [value(self.rules[left]) for left in self._reachable]
+        found = float(visits @ values) if np.isfinite(visits).all() else math.inf
         if not math.isfinite(found):
             raise ValueError(f"a mean over derivations is {found}; expected sentences whose mean length float64 can hold")
         return found

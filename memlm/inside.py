@@ -6,10 +6,9 @@ All probabilities are logarithms, so that none underflows: a sentence of 400 wor
 from collections import defaultdict
 
 import numpy as np
-from scipy.sparse import csc_array, eye_array
-from scipy.sparse.linalg import splu
+from scipy.sparse import csc_array
 
-from memlm.grammar import is_terminal, log
+from memlm.grammar import is_terminal, log, sums_over_paths
 
 _CELLS = 2**18  # cells of a chart that are worked on at once
 _MEMORY = 2**29  # numbers in a chart (4 GiB) after which a sentence is refused
@@ -93,7 +92,7 @@ class Inside:
             share = np.tile(np.exp(terms(value)[kept] - after[left[kept]]), 2)
             where = np.tile(left[kept], 2), np.concatenate([one[kept], other[kept]])
             slope = csc_array((share, where), (self.size + 1,) * 2)[some][:, some]
-            value[some] += np.maximum(splu(csc_array(eye_array(len(some)) - slope)).solve(step), 0)
+            value[some] += np.maximum(sums_over_paths(slope)(step), 0)
         return np.minimum(value, 0)
 
     def _sums(self, index, terms):

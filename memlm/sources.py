@@ -78,9 +78,8 @@ class Pairs(Sentences):
     def __post_init__(self):
         super().__post_init__()
         if self.grammar.log_prob([[]])[0] > -math.inf:
-            raise ValueError(
-                "the grammar has the sentence ''; expected sentences whose last word says which output is wanted"
-            )
+            raise ValueError("the grammar has the sentence ''; expected a last word that says which output is wanted")
+        word_list(self.more, "more")
 
     @property
     def vocabulary(self):
