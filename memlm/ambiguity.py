@@ -6,15 +6,15 @@ once its sentence is known. Whether a grammar is ambiguous is undecidable: ``pro
 
 import math
 from collections import Counter, defaultdict
-from functools import cache
-from itertools import combinations
+from itertools import chain, combinations, count
 from typing import NamedTuple
 
 import numpy as np
 
-from memlm.grammar import is_terminal
+from memlm.grammar import checked, is_terminal, log
+from memlm.inside import users_first
 
-_LIMIT = 1_000_000  # states, or pairs of states, after which a proof is given up
+_STATES, _STEPS, _FEW = 100_000, 100_000_000, 1_000_000  # states of an automaton, steps: after so many it is given up
 
 
 class AmbiguousGrammar(ValueError):
@@ -36,88 +36,120 @@ class SentenceEntropy(NamedTuple):
 
 
 class _Automaton:
-    """An NFA that accepts whatever a string of symbols derives, and perhaps more.
+    """An NFA with a state for any string of symbols, from which it accepts whatever the string derives, and perhaps more.
 
     Symbols that derive each other share one entry and one exit each; who called is forgotten among them, and remembered
     otherwise (the regular approximation of Mohri and Nederhof). Nothing is added to a language without such symbols, or
     where those of a right side stand all at its right end, or all at its left.
+
+    States are numbers, made when they are first asked for; 0 accepts. The key (symbols, target, copy) is a string to be
+    read before the state ``target``. A set of symbols that derive each other is copied for each (symbol, target) from which
+    it is entered and to which that symbol's exit leads; the key (symbol, copy) is an exit.
     """
 
-    def __init__(self, rules, together, symbols):
-        self.rules, self.together, self.edges = rules, together, [[]]
-        self.before = cache(self._before)
-        self.start = self._string(symbols, 0, {})
-        closures = [self._silent(state) for state in range(len(self.edges))]
-        self.final = {state for state, reached in enumerate(closures) if 0 in reached}
-        self.moves = [defaultdict(set) for _ in closures]
-        for state, reached in enumerate(closures):
-            for word, target in (edge for middle in reached for edge in self.edges[middle]):
-                if word:
-                    self.moves[state][word].add(target)
+    def __init__(self, rules, group, most):
+        self.rules, self.group, self.most, self.steps = rules, group, most, 0
+        self.forget()
+        self.rests = defaultdict(list)  # of a symbol: (left, what follows it) in the rules of those that it derives
+        for left, rights in rules.items():
+            for right in rights if group[left] is not None else ():
+                for at, symbol in enumerate(right, 1):
+                    if group.get(symbol) == group[left]:
+                        self.rests[symbol].append((left, right[at:]))
 
-    def _new(self, *edges):
-        if len(self.edges) >= _LIMIT // 100:
+    def forget(self):
+        """Drop all states."""
+        self.keys, self.numbers, self.known = [None], {}, {}
+
+    def spend(self, steps):
+        """Count steps; raises _TooLarge where they are too many."""
+        self.steps += steps
+        if self.steps > self.most:
             raise _TooLarge
-        self.edges.append(list(edges))
-        return len(self.edges) - 1
 
-    def _string(self, symbols, target, doors):
-        """The state from which the symbols lead to ``target``; doors: {symbol: (entry, exit)} of those around."""
-        for symbol in reversed(symbols):
-            if symbol in doors:
-                entry, exit = doors[symbol]
-                self.edges[exit].append((None, target))
-                target = entry
-            else:
-                target = self.before(symbol, target)
-        return target
+    def _state(self, key):
+        number = self.numbers.setdefault(key, len(self.keys))
+        if number == len(self.keys):
+            if number > _STATES:
+                raise _TooLarge
+            self.keys.append(key)
+        return number
 
-    def _before(self, symbol, target):
+    def string(self, symbols, target=0, copy=None):
+        """The state from which the symbols lead to ``target``."""
+        return self._state((symbols, target, copy)) if symbols else target
+
+    def _edges(self, state):
+        """(word or None, next state) for each edge."""
+        if len(self.keys[state]) == 2:
+            symbol, copy = self.keys[state]
+            inner = [self.string(rest, self._state((left, copy)), copy) for left, rest in self.rests[symbol]]
+            return [(None, after) for after in inner + [copy[1]] * (symbol == copy[0])]
+        symbols, target, copy = self.keys[state]
+        symbol, after = symbols[0], self.string(symbols[1:], target, copy)
         if is_terminal(symbol):
-            return self._new((symbol, target))
-        if not self.together[symbol]:
-            return self._new(*[(None, self._string(right, target, {})) for right in self.rules[symbol]])
-        doors = {member: (self._new(), self._new()) for member in self.together[symbol]}
-        self.edges[doors[symbol][1]].append((None, target))
-        for member, (entry, exit) in doors.items():
-            for right in self.rules[member]:
-                self.edges[entry].append((None, self._string(right, exit, doors)))
-        return doors[symbol][0]
+            return [(symbol, after)]
+        if self.group[symbol] is None:
+            return [(None, self.string(right, after)) for right in self.rules[symbol]]
+        if copy is None or self.group[symbol] != self.group[copy[0]]:
+            copy = symbol, after
+        exit = self._state((symbol, copy))
+        return [(None, self.string(right, exit, copy)) for right in self.rules[symbol]]
 
-    def _silent(self, state):
-        seen, queue = {state}, [state]
-        while queue:
-            more = {target for word, target in self.edges[queue.pop()] if word is None} - seen
-            seen |= more
-            queue += more
-        return seen
+    def moves(self, state):
+        """(whether the empty string is accepted from a state, {word: the states to which it leads})."""
+        if state not in self.known:
+            moves, seen, queue = defaultdict(set), {state}, [state]
+            while queue:
+                middle = queue.pop()
+                for word, after in self._edges(middle) if middle else ():
+                    if word:
+                        moves[word].add(after)
+                    elif after not in seen:
+                        seen.add(after)
+                        queue.append(after)
+            self.spend(len(seen) + len(moves))
+            self.known[state] = 0 in seen, moves
+        return self.known[state]
+
+    def final(self, state):
+        """Whether the empty string is accepted from a state."""
+        return self.moves(state)[0]
 
 
-def _pairs(one, other, starts):
-    """The pairs of states of two automata that one or more common words lead to from ``starts``."""
+def _pairs(automaton, starts):
+    """The pairs of states that one or more common words lead to from the pairs ``starts``."""
     seen, queue = set(), list(starts)
     while queue:
-        p, q = queue.pop()
-        moves, others = one.moves[p], other.moves[q]
+        moves, others = (automaton.moves(state)[1] for state in queue.pop())
         for word in moves.keys() & others.keys():
+            automaton.spend(len(moves[word]) * len(others[word]))
             more = {(a, b) for a in moves[word] for b in others[word]} - seen
             seen |= more
             queue += more
-        if len(seen) > _LIMIT:
-            raise _TooLarge
     return seen
 
 
-def _meet(one, other):
-    """Whether both automata accept some common string."""
-    return any(p in one.final and q in other.final for p, q in _pairs(one, other, {(one.start, other.start)}))
+def _meet(automaton, rights):
+    """Whether some string is accepted from two of the strings of symbols."""
+    begins = defaultdict(list)
+    for start in map(automaton.string, rights):
+        accepts, moves = automaton.moves(start)
+        automaton.spend(len(moves))
+        for word in [*moves, None] if accepts else moves:
+            begins[word].append(start)
+    pairs = {pair for starts in begins.values() for pair in combinations(starts, 2)}
+    final = automaton.final
+    return any(final(p) and final(q) for pair in pairs for p, q in (pair, *_pairs(automaton, [pair])))
 
 
-def _overlap(one, other):
-    """Whether there are x, a, y with x and xa accepted by ``one``, and ay and y by ``other``, none of them empty."""
-    longer = {(q, other.start) for p, q in _pairs(one, one, {(one.start, one.start)}) if p in one.final}
-    shorter = {(r, other.start) for q, r in _pairs(one, other, longer) if q in one.final}
-    return any(r in other.final and s in other.final for r, s in _pairs(other, other, shorter))
+def _overlap(automaton, one, other):
+    """Whether there are x, a, y with x and xa accepted from the string of symbols ``one``, and ay and y from ``other``,
+    a not empty."""
+    final, start, then = automaton.final, automaton.string(one), automaton.string(other)
+    longer = {(q, then) for p, q in {(start, start), *_pairs(automaton, [(start, start)])} if final(p)}
+    shorter = {(r, then) for q, r in _pairs(automaton, longer) if final(q)}
+    return any(final(r) and final(s) for r, s in shorter | _pairs(automaton, shorter))
 
 
 def _plain_rules(grammar):
@@ -136,106 +168,151 @@ def _plain_rules(grammar):
     return {left: list({tuple(name.get(s, s) for s in right): None for right in rights}) for left, rights in rules.items()}
 
 
-def proved_unambiguous(grammar):
+def proved_unambiguous(grammar, steps=_STEPS):
     """True is a proof that no sentence has two derivations; False leaves it open.
 
     Two smallest different derivations of one string from one symbol differ in their first rule, or in where the parts of
     one rule's right side meet. So it is enough that the alternatives of every symbol have no string in common, and that
-    for every right side X Y... there are no strings x, a, y with x and xa from X, and ay and y from Y... (the two
-    conditions of Brabrand, Giegerich and Moeller). Both are decided for regular languages that contain those of the
-    grammar. Where these are equal, in a finite language for instance, False means ambiguous, or too large to be decided.
+    for every right side X Y... there are no strings x, a, y with a not empty, x and xa from X, and ay and y from Y... (the
+    two conditions of Brabrand, Giegerich and Moeller). Both are decided for regular languages that contain those of the
+    grammar. Where these are equal, in a finite language for instance, False means ambiguous, or too large to be decided
+    with that many ``steps`` of automata. A few steps are also tried on the grammar of the sentences read backwards, which is
+    ambiguous with the grammar, and much easier where rules grow at their left.
     """
-    rules = _plain_rules(grammar)
+    rules = _plain_rules(checked(grammar))
     if rules is None:
         return False
-    names = list(grammar._reachable)
-    reach = (grammar._offspring.toarray() > 0).astype(float)
-    for _ in range(len(names).bit_length()):
-        reach = np.minimum(reach + reach @ reach, 1)
-    mutual = (reach * reach.T).astype(bool)
-    together = {name: [names[j] for j in np.flatnonzero(row)] for name, row in zip(names, mutual, strict=True)}
+    label, recursive = grammar._components
+    group = {name: int(label[i]) if recursive[i] else None for i, name in enumerate(grammar._reachable)}
+    backwards = {left: [right[::-1] for right in rights] for left, rights in rules.items()}
+    few = min(steps, _FEW)
+    for one, most in ((rules, few), (backwards, few), (rules, steps)):
+        try:
+            return _proved(_Automaton(one, group, most))
+        except _TooLarge:
+            pass
+    return False
 
-    @cache
-    def automaton(symbols):
-        return _Automaton(rules, together, symbols)
 
-    try:
-        for rights in rules.values():
-            for right in rights:
-                for i in range(1, len(right)):
-                    if not is_terminal(right[i - 1]) and _overlap(automaton(right[i - 1 : i]), automaton(right[i:])):
-                        return False
-            if any(_meet(automaton(one), automaton(other)) for one, other in combinations(rights, 2)):
+def _proved(automaton):
+    done = set()
+    for rights in automaton.rules.values():
+        for one, other in ((right[i - 1 : i], right[i:]) for right in rights for i in range(1, len(right))):
+            if not is_terminal(one[0]) and (one, other) not in done and _overlap(automaton, one, other):
                 return False
-    except _TooLarge:
-        return False
+            done.add((one, other))
+        if _meet(automaton, rights):
+            return False
+        if len(automaton.keys) > _STATES // 2:  # room for the next
+            automaton.forget()
     return True
 
 
-def _enumerated(grammar, effort):
-    """Yield for length 1, 2, ... the sentences of that length as pairs (p, h): p the probability of the sentence, h the sum
-    of -P log P over its derivations. Ends where more than ``effort`` pairs of strings would have been joined; a place
-    where there are none to join counts as one.
-    """
-    names = list(grammar._reachable)
-    size, known, spent = len(names), defaultdict(dict), 0
-    unit, unit_h = np.zeros((size, size)), np.zeros((size, size))  # h of a product is h1 p2 + p1 h2
-    for i, left in enumerate(names):
-        for weight, right in grammar.rules[left]:
-            if len(right) == 1 and not is_terminal(right[0]):
-                unit[i, names.index(right[0])] += float(weight)
-                unit_h[i, names.index(right[0])] -= float(weight) * math.log(weight)
-    chains = np.maximum(np.linalg.inv(np.eye(size) - unit), 0)
+def _surprises(inside):
+    """({symbol: log h of its empty string}, [(a, b, log of what h of a gains from p of b)] for the edges of ``inside``).
 
-    @cache
-    def strings(symbols, length):
-        nonlocal spent
-        if len(symbols) == 1:
-            return {symbols: (1.0, 0.0)} if is_terminal(symbols[0]) and length == 1 else known[symbols[0], length]
+    h of a product is h1 p2 + p1 h2, and h of a rule is -w log w.
+    """
+    null = {a: np.array([value]) for a, value in enumerate(inside.null) if value > -np.inf}
+
+    def own(weight):
+        return weight + math.log(-weight) if weight < 0 else -math.inf
+
+    halves = [(a, *pair, w) for pair, parents in inside.binary.items() for a, w in parents]
+    edges = [(a, b, own(w)) for a, b, w in inside.unit]
+    direct = {a: np.array([own(w)]) for a, w in inside.empty}
+    direct = _added(direct, edges + [(a, b, own(w) + inside.null[c]) for a, b, c, w in halves if c in null], null)
+    empty = inside.closed(direct)
+    for a, b, c, w in halves:
+        for other, nothing in ((b, c), (c, b)):
+            if nothing in null:
+                edges.append((a, other, np.logaddexp(own(w) + inside.null[nothing], w + empty[nothing][0])))
+    return empty, edges
+
+
+def _added(direct, edges, found):
+    """direct + edges found, of logarithms: {symbol: array}."""
+    total = dict(direct)
+    for a, b, weight in edges:
+        if b in found:
+            total[a] = np.logaddexp(total.get(a, -np.inf), found[b] + weight)
+    return total
+
+
+class _Strings:
+    """The strings that the symbols of an ``Inside`` derive: known[symbol][length] = {string: (p, h)}, p its probability, h
+    the sum of -P log P over its derivations."""
+
+    def __init__(self, inside, effort):
+        self.inside, self.left, self.known = inside, effort, defaultdict(dict)
+        self.empty, self.edges = _surprises(inside)
+
+    def _spend(self, effort):
+        self.left -= effort
+        if self.left < 0:
+            raise _TooLarge
+
+    def _joined(self, pair, length):
+        ones, others = (self.known[symbol] for symbol in pair)
         found = defaultdict(lambda: (0.0, 0.0))
-        for k in range(1, length - len(symbols) + 2):
-            firsts, rests = strings(symbols[:1], k), strings(symbols[1:], length - k)
-            spent += 1 + len(firsts) * len(rests)
-            if spent > effort:
-                raise _TooLarge
-            for first, (p1, h1) in firsts.items():
-                for rest, (p2, h2) in rests.items():
+        self._spend(length - 1)
+        for k in [k for k in ones if length - k in others]:
+            self._spend(len(ones[k]) * len(others[length - k]))
+            for first, (p1, h1) in ones[k].items():
+                for rest, (p2, h2) in others[length - k].items():
                     p, h = found[first + rest]
                     found[first + rest] = p + p1 * p2, h + h1 * p2 + p1 * h2
         return found
 
-    length = 0
-    while True:
-        length += 1
-        rows, values = {}, []
-        try:
-            for i, left in enumerate(names):
-                for weight, right in grammar.rules[left]:
-                    if len(right) > 1 or is_terminal(right[0]):
-                        w, h0 = float(weight), -float(weight) * math.log(weight)
-                        for words, (p, h) in strings(right, length).items():
-                            values.append((rows.setdefault(words, len(rows)), i, w * p, h0 * p + w * h))
-        except _TooLarge:
-            return
-        spent += len(values)
-        table = np.zeros((2, len(rows), size))
-        for row, column, p, h in values:
-            table[:, row, column] += p, h
-        p = table[0] @ chains.T
-        h = (table[1] + p @ unit_h.T) @ chains.T
-        for i, left in enumerate(names):
-            known[left, length] = {w: (p[row, i], h[row, i]) for w, row in rows.items() if p[row, i]}
-        yield list(known[grammar.start, length].values())
+    def grow(self, length):
+        """Find the strings of that length, all shorter ones known, and return the pairs (p, h) of the start."""
+        self._spend(1)
+        rows, found = {}, []  # of a string, its number; (symbol, number, p, h)
+        sources = [(self._joined(pair, length), parents) for pair, parents in self.inside.binary.items()]
+        if length == 1:
+            sources += [({(word,): (1.0, 0.0)}, parents) for word, parents in self.inside.lexical.items()]
+        for strings, parents in sources:
+            for words, (p, h) in strings.items():
+                row = rows.setdefault(words, len(rows))
+                found += [(a, row, math.exp(w) * p, math.exp(w) * (h - w * p)) for a, w in parents]
+        self._spend(len(found))
+        direct = {a: np.zeros((2, len(rows))) for a, *_ in found}
+        for a, row, p, h in found:
+            direct[a][:, row] += p, h
+        with np.errstate(divide="ignore"):
+            logs = {a: np.log(table) for a, table in direct.items()}
+        p = self.inside.closed({a: table[0] for a, table in logs.items()})
+        h = self.inside.closed(_added({a: table[1] for a, table in logs.items()}, self.edges, p))
+        for a, values in p.items():
+            pairs = np.exp([values, h[a]]).T.tolist()
+            self.known[a][length] = {words: pairs[row] for words, row in rows.items() if pairs[row][0]}
+        return list(self.known[0].get(length, {}).values())
 
 
-def _derivation_count(grammar):
-    """How many derivations a grammar without recursion has."""
+def _enumerated(grammar, effort):
+    """Yield for length 0, 1, ... the sentences of that length as pairs (p, h): p the probability of the sentence, h the sum
+    of -P log P over its derivations. Ends where more than ``effort`` pairs of strings would have been joined; a length, and
+    a place where there are none to join, counts as one.
+    """
+    inside = grammar._inside
+    strings = _Strings(inside, effort)
+    if nothing := math.exp(inside.null[0]):
+        yield [(nothing, math.exp(strings.empty[0][0]))]
+    try:
+        for length in count(1):
+            yield strings.grow(length)
+    except _TooLarge:
+        return
 
-    @cache
-    def count(symbol):
-        return 1 if is_terminal(symbol) else sum(math.prod(map(count, right)) for _, right in grammar.rules[symbol])
 
-    return count(grammar.start)
+def _derivation_count(grammar, most):
+    """How many derivations a grammar without recursion has, counted up to ``most`` + 1."""
+    known, parts = {}, {}
+    for left in grammar._reachable:
+        parts[left] = [[symbol for symbol in right if not is_terminal(symbol)] for _, right in grammar.rules[left]]
+    for left in reversed(users_first({left: list(chain(*rights)) for left, rights in parts.items()})):
+        known[left] = min(sum(math.prod(known[symbol] for symbol in right) for right in parts[left]), most + 1)
+    return known[grammar.start]
 
 
 def sentence_entropy(grammar, effort=100_000):
@@ -249,16 +326,18 @@ def sentence_entropy(grammar, effort=100_000):
 
     ``effort`` is then how many pairs of strings may be joined to enumerate them.
     """
-    derivations = grammar.entropy()
-    if proved_unambiguous(grammar):
+    proved = proved_unambiguous(grammar, _FEW)
+    few = not proved and not grammar.recursive and _derivation_count(grammar, effort) <= effort
+    if proved or (not few and proved_unambiguous(grammar)):
+        derivations = grammar.entropy()
         return SentenceEntropy(derivations, derivations, True, 0.0)
-    if not grammar.recursive and _derivation_count(grammar) <= effort:
+    if few:
         table = Counter()
         for words, probability in grammar.derivations():
             table[words] += probability
-        nats = math.fsum(float(p) * -math.log(p) for p in table.values())
+        nats = -math.fsum(float(p) * log(p) for p in table.values())
         return SentenceEntropy(nats, nats, True, float(sum(table.values())))
-    nats, rest, mass = [], [derivations], []
+    nats, rest, mass = [], [grammar.entropy()], []
     for sentences in _enumerated(grammar, effort):
         nats += [-p * math.log(p) for p, _ in sentences]
         rest += [-h for _, h in sentences]

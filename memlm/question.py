@@ -12,13 +12,14 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
 from memlm.ambiguity import exact_entropy
-from memlm.grammar import Grammar
-from memlm.inside import refuse_text
+from memlm.grammar import Grammar, word_list
+from memlm.notation import quoted
 
 NOUNS = "newt orangutan peacock quail raven salamander tyrannosaurus unicorn vulture walrus xylophone yak zebra"
 LEXICON = {
@@ -75,7 +76,7 @@ def _rules(lexicon, quest, relative_questions):
         f" | Det N_s ObjectRC_s [{relative / 2}] | Det N_p ObjectRC_p [{relative / 2}]",
         "N -> N_s [1/2] | N_p [1/2]",
     ]
-    text += [f"{left} -> " + " | ".join(f'"{w}" [1/{len(words)}]' for w in words) for left, words in lexicon.items()]
+    text += [f"{left} -> " + " | ".join(f"{quoted(w)} [1/{len(words)}]" for w in words) for left, words in lexicon.items()]
     return "\n".join(text)
 
 
@@ -90,41 +91,81 @@ class EntropyRate(NamedTuple):
     tokens: float
 
 
+_LINE = "line is {!r}; expected 'declarative . decl<TAB>output' or 'declarative . quest<TAB>output'"
+
+
 def complete(first_half):
     """The output that a declarative and its type token call for. List of words -> list of words.
 
     A question fronts the main auxiliary: the second one where the subject has a relative clause, otherwise the first.
+    Raises ValueError for a string in place of a list, and where there is no type token or no auxiliary to front.
     """
-    words, kind = list(first_half[:-1]), first_half[-1]
+    *words, kind = word_list(first_half, "first half") or ("",)
+    if kind not in ("decl", "quest"):
+        raise ValueError(f"first half is {first_half!r}; expected words of which the last is decl or quest")
     if kind == "decl":
         return words
     auxiliaries = [i for i, word in enumerate(words) if word in LEXICON["Aux_s"] + LEXICON["Aux_p"]]
-    main = auxiliaries[1 if words[2] in LEXICON["Rel"] else 0]
+    relative = words[2:3] and words[2] in LEXICON["Rel"]
+    if len(auxiliaries) < 1 + relative:
+        raise ValueError(f"first half is {first_half!r}; expected a main auxiliary, such as {LEXICON['Aux_s'][0]}")
+    main = auxiliaries[1 if relative else 0]
     return [words[main], *words[:main], *words[main + 1 : -1], "?"]
+
+
+def text_lines(lines):
+    """Lines of text as a list. Raises ValueError for one string in place of a list, and for a line that is no string."""
+    if isinstance(lines, str | bytes) or not np.iterable(lines):
+        raise ValueError(f"lines is {lines!r}; expected a list of lines of text")
+    found = list(lines)
+    for number, line in enumerate(found):
+        if not isinstance(line, str):
+            raise ValueError(f"line {number} is {line!r}; expected a string")
+    return found
 
 
 def split_line(line):
     """A line of text as (first half, second half), two lists of words. ValueError where there is no tab or no type."""
+    [line] = text_lines([line])
     first, tab, second = line.partition("\t")
     halves = first.split(), second.split()
     if not tab or len(halves[0]) < 2 or halves[0][-1] not in ("decl", "quest"):
-        raise ValueError(f"line is {line!r}; expected 'declarative . decl<TAB>output' or 'declarative . quest<TAB>output'")
+        raise ValueError(_LINE.format(line))
     return halves
+
+
+def _check_lexicon(lexicon):
+    if not isinstance(lexicon, dict) or lexicon.keys() != LEXICON.keys():
+        shown = ", ".join(map(str, lexicon)) if isinstance(lexicon, dict) else repr(lexicon)
+        raise ValueError(f"the classes of the lexicon are {shown}; expected {', '.join(LEXICON)}")
+    fixed = {"Aux_s": {*LEXICON["Aux_s"], *LEXICON["Aux_p"]}, "Rel": {*LEXICON["Rel"]}}
+    fixed["Aux_p"] = fixed["Aux_s"]
+    for name, words in lexicon.items():
+        found = word_list(words, f"class {name} of the lexicon")
+        if not found or len(set(found)) < len(found) or any(word.split() != [word] for word in found):
+            raise ValueError(f"class {name} of the lexicon is {words!r}; expected different words without white space")
+        # ``complete`` knows the auxiliaries and relative pronouns by name.
+        wrong = {*found} - fixed[name] if name in fixed else {*found} & (fixed["Aux_s"] | fixed["Rel"])
+        if wrong:
+            allowed = f"one of {', '.join(sorted(fixed[name]))}" if name in fixed else "no auxiliary and no relative pronoun"
+            raise ValueError(f"class {name} of the lexicon has {min(wrong)!r}; expected {allowed}")
 
 
 @dataclass(frozen=True)
 class QuestionFormation:
     """The language as a source. quest: share of questions before rejection. relative_questions: keep the questions whose
     subject has a relative clause (the generalisation set is made of these; train, dev and test have none). lexicon: the
-    words of each class, by default the 64 of the real files."""
+    words of each class, by default the 64 of the real files; its auxiliaries and relative pronouns are among those, as
+    ``complete`` looks for them. Raises ValueError for another share or lexicon."""
 
     quest: Fraction = Fraction(1, 2)
     relative_questions: bool = False
     lexicon: dict[str, list[str]] = field(default_factory=lambda: LEXICON)
 
     def __post_init__(self):
-        if not 0 <= self.quest <= 1:
+        if not isinstance(self.quest, Real) or not 0 <= self.quest <= 1:
             raise ValueError(f"quest is {self.quest}; expected a share in [0, 1]")
+        _check_lexicon(self.lexicon)
 
     @cached_property
     def grammar(self):
@@ -165,12 +206,17 @@ class QuestionFormation:
         return self._rate(float(-share @ np.log(each / unseen.sum())), float(share @ length))
 
     def log_prob(self, lines):
-        """log probability in nats of each line of text; -inf for a line that the language does not have. (m,) float64.
-        ValueError where there is no tab or no type token."""
-        refuse_text("lines", lines, "a list of lines")
-        halves = [self.split(line) for line in lines]
-        scores = self.grammar.log_prob([first for first, _ in halves])
-        right = [s > -math.inf and complete(first) == second for s, (first, second) in zip(scores, halves, strict=True)]
+        """log probability in nats of each line of text; -inf for a line that the language does not have, for instance with
+        a word that it lacks. (m,) float64. Raises ValueError for a line without a tab, and for a string in place of a list.
+        """
+        halves = []
+        for line in text_lines(lines):
+            first, *rest = (half.split() for half in line.split("\t"))
+            if not rest:
+                raise ValueError(_LINE.format(line))
+            halves.append((first, rest))
+        scores = self.grammar.log_prob([first for first, _ in halves], strict=False)
+        right = [s > -math.inf and [complete(first)] == rest for s, (first, rest) in zip(scores, halves, strict=True)]
         return np.where(right, scores, -math.inf)
 
     split = staticmethod(split_line)

@@ -15,15 +15,17 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+from scipy.special import entr, xlogy
 
 from memlm.ambiguity import exact_entropy
-from memlm.grammar import Grammar
-from memlm.inside import refuse_text
-from memlm.question import LEXICON, EntropyRate, QuestionFormation
+from memlm.grammar import Grammar, checked, word_list
+from memlm.notation import quoted
+from memlm.question import LEXICON, EntropyRate, QuestionFormation, text_lines
 
 
 def split(line):
     """(words before the tab, words after it) of a line of text; the second list is empty where there is no tab."""
+    [line] = text_lines([line])
     first, _, second = line.partition("\t")
     return first.split(), second.split()
 
@@ -37,7 +39,7 @@ class Sentences:
     split = staticmethod(split)
 
     def __post_init__(self):
-        for word in self.grammar.vocabulary:
+        for word in checked(self.grammar).vocabulary:
             if word.split() != [word]:
                 raise ValueError(f"the grammar has the word {word!r}; expected words without white space")
 
@@ -51,9 +53,10 @@ class Sentences:
         return [" ".join(words) for words in self.grammar.sample(n, seed)]
 
     def log_prob(self, lines):
-        """log probability in nats of each line; -inf for a line that the source lacks. (m,) float64."""
-        refuse_text("lines", lines, "a list of lines")
-        scores = self.grammar.log_prob([self.split(line)[0] for line in lines])
+        """log probability in nats of each line; -inf for a line that the source lacks, for instance with an unknown word.
+        (m,) float64. Raises ValueError for one string in place of a list of lines."""
+        lines = text_lines(lines)
+        scores = self.grammar.log_prob([self.split(line)[0] for line in lines], strict=False)
         return np.where(["\t" in line for line in lines], -math.inf, scores)
 
     def entropy_rate(self):
@@ -72,13 +75,19 @@ class Pairs(Sentences):
     output: Callable[[list[str]], list[str]]
     more: tuple[str, ...] = ()
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.grammar.log_prob([[]])[0] > -math.inf:
+            raise ValueError("the grammar has the sentence ''; expected a last word that says which output is wanted")
+        word_list(self.more, "more")
+
     @property
     def vocabulary(self):
         """All words of both halves, sorted."""
         return sorted({*self.grammar.vocabulary, *self.more})
 
     def _second(self, first):
-        second = self.output(first)
+        second = list(word_list(self.output(first), f"the output of {' '.join(first)!r}"))
         if len(second) != len(first) - 1:
             raise ValueError(f"the output of {' '.join(first)!r} has {len(second)} words; expected {len(first) - 1}")
         return second
@@ -88,11 +97,11 @@ class Pairs(Sentences):
         return [" ".join(first) + "\t" + " ".join(self._second(first)) for first in self.grammar.sample(n, seed)]
 
     def log_prob(self, lines):
-        """log probability in nats of each line; -inf for a sentence or an output that the source lacks. (m,) float64."""
-        refuse_text("lines", lines, "a list of lines")
-        halves = [self.split(line) for line in lines]
-        scores = self.grammar.log_prob([first for first, _ in halves])
-        right = [s > -math.inf and self._second(first) == second for s, (first, second) in zip(scores, halves, strict=True)]
+        """log probability in nats of each line; -inf for a sentence or an output that the source lacks, for instance with
+        an unknown word. (m,) float64. Raises ValueError for one string in place of a list of lines."""
+        halves = [[half.split() for half in line.split("\t")] for line in text_lines(lines)]
+        scores = self.grammar.log_prob([first for first, *_ in halves], strict=False)
+        right = [s > -math.inf and [self._second(first)] == rest for s, (first, *rest) in zip(scores, halves, strict=True)]
         return np.where(right, scores, -math.inf)
 
     def entropy_rate(self):
@@ -109,6 +118,8 @@ def scaled_lexicon(factor):
     since ``question.complete`` looks for them. The shares of the structures stay too: only the words' entropy changes, by
     log(factor) for each content word of the first half.
     """
+    if not 0 < factor < math.inf:
+        raise ValueError(f"factor is {factor}; expected a number > 0")
     lexicon = {}
     for name, words in LEXICON.items():
         size = len(words) if name.startswith(("Aux", "Rel")) else math.ceil(len(words) * Fraction(factor))
@@ -118,7 +129,7 @@ def scaled_lexicon(factor):
 
 
 def _alternatives(words):
-    return " | ".join(f'"{word}" [1/{len(words)}]' for word in words)
+    return " | ".join(f"{quoted(word)} [1/{len(words)}]" for word in words)
 
 
 def _classes(*names):
@@ -147,8 +158,11 @@ Verb -> {_alternatives(_PRESENT)}
 
 def reinflect(first_half):
     """The output that a sentence in the past tense and its type token, past or present, call for: the sentence itself, or
-    with its verb in the present tense, which agrees in number with the subject, the first noun. List of words -> list."""
-    *words, kind = first_half
+    with its verb in the present tense, which agrees in number with the subject, the first noun. List of words -> list.
+    Raises ValueError for a string in place of a list, and where there is no type token."""
+    *words, kind = word_list(first_half, "first half") or ("",)
+    if kind not in ("past", "present") or len(words) < 2:
+        raise ValueError(f"first half is {first_half!r}; expected words of which the last is past or present")
     if kind == "past":
         return words
     ending = "s" if words[1] in LEXICON["N_s"] else ""
@@ -169,7 +183,7 @@ class Copies:
     """Lines that are damaged copies of a few random sequences: each word but the first, which says of which sequence, is
     replaced with probability ``damage`` by one other, which depends on the sequence and the place.
 
-    prototypes <= words: how many sequences; length: words in a line; words: how many there are.
+    prototypes <= words: how many sequences; length: words in a line; words: how many there are, at least 2.
     """
 
     prototypes: int = 16
@@ -178,6 +192,11 @@ class Copies:
     damage: Fraction = Fraction(1, 8)
 
     split = staticmethod(split)
+
+    def __post_init__(self):
+        whole = self.words >= 2 and self.length >= 1 and 1 <= self.prototypes <= self.words
+        if not whole or not 0 <= self.damage <= 1:
+            raise ValueError(f"{self}; expected 1 <= prototypes <= words, 2 <= words, 1 <= length and damage in [0, 1]")
 
     @cached_property
     def _pairs(self):
@@ -199,13 +218,11 @@ class Copies:
         return [" ".join(f"w{k}" for k in (first, *words)) for first, words in zip(which, rest.tolist(), strict=True)]
 
     def log_prob(self, lines):
-        """log probability in nats of each line; -inf for a line that the source lacks. (m,) float64."""
-        refuse_text("lines", lines, "a list of lines")
+        """log probability in nats of each line; -inf for a line that the source lacks, for instance with an unknown word.
+        (m,) float64. Raises ValueError for one string in place of a list of lines."""
         numbers = {f"w{k}": k for k in range(self.words)}
-        halves = [self.split(line) for line in lines]
-        known = [[numbers.get(word, -1) for word in first] for first, _ in halves]
-        scores = np.array([self._log_prob(line) for line in known])
-        return np.where(["\t" in line for line in lines], -math.inf, scores)
+        words = [[] if "\t" in line else line.split() for line in text_lines(lines)]
+        return np.array([self._log_prob([numbers.get(word, -1) for word in line]) for line in words], float)
 
     def _log_prob(self, line):
         if len(line) != self.length or not 0 <= line[0] < self.prototypes:
@@ -213,13 +230,13 @@ class Copies:
         right, wrong = line[1:] == self._pairs[line[0]].T
         if not (right | wrong).all():
             return -math.inf
-        keep, change = math.log(1 - self.damage), math.log(self.damage)
-        return -math.log(self.prototypes) + int(right.sum()) * keep + int(wrong.sum()) * change
+        p = float(self.damage)
+        return float(-math.log(self.prototypes) + xlogy(right.sum(), 1 - p) + xlogy(wrong.sum(), p))
 
     def entropy_rate(self):
         """EntropyRate, exact: log prototypes, and for each other word the entropy of a coin; the line's end is certain."""
         p = float(self.damage)
-        nats = math.log(self.prototypes) - (self.length - 1) * (p * math.log(p) + (1 - p) * math.log(1 - p))
+        nats = float(math.log(self.prototypes) + (self.length - 1) * (entr(p) + entr(1 - p)))
         return EntropyRate(nats / (self.length + 1), nats / (self.length + 1), math.nan, nats, self.length + 1)
 
 
