@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
-from numbers import Rational
 
 import numpy as np
 from scipy.sparse import coo_array, csc_array, eye_array
@@ -191,7 +190,6 @@ class Grammar:
     def entropy(self):
         """Entropy of a derivation in nats per sentence, exact: sum over symbols A of E[visits to A] H(weights of A).
 
-        In float64: the relative error is of the order of 1e-16 / (1 - r), r the spectral radius of mean offspring.
         It is the entropy of the sentences when no sentence has two derivations, and an upper bound otherwise: see
         ``memlm.ambiguity.sentence_entropy``.
         """
@@ -251,9 +249,7 @@ class Grammar:
             yield probability, math.prod(sizes.get(word, 1) for word in words), len(words)
 
     def sample(self, n, seed):
-        """n independent sentences, each a list of words, from the seed alone. Raises ValueError for n below 0."""
-        if n < 0:
-            raise ValueError(f"n is {n}; expected 0 or more sentences")
+        """n independent sentences, each a list of words, from the seed alone."""
         uniform = random.Random(seed).random
         drawn = {left: ([r for _, r in a], list(accumulate(float(w) for w, _ in a))) for left, a in self.rules.items()}
         sentences = []

@@ -13,8 +13,6 @@ from memlm.grammar import is_terminal, log, sums_over_paths
 _CELLS = 2**18  # cells of a chart that are worked on at once
 _MEMORY = 2**29  # numbers in a chart (4 GiB) after which a sentence is refused
 
-_CELLS, _BLOCK = 2**26, 2**19  # numbers of a chart that is held at a time, half a GiB, and that are summed at a time
-
 
 class Inside:
     """A grammar made ready: ``Inside(grammar)(sentences)`` is what ``Grammar.log_prob`` returns.
