@@ -139,6 +139,18 @@ def test_lines_that_a_source_lacks(name):
         assert language.log_prob([LINES[name][0] + "\t" + LINES[name][0]]).tolist() == [-math.inf]
 
 
+@pytest.mark.parametrize("name", [*SOURCES, *MEMORISED])
+def test_an_unknown_word_takes_no_other_line_with_it_and_a_text_is_no_list_of_lines(name):
+    language = source(name)
+    line = language.sample(1, seed=0)[0]
+    words = line.split(" ")
+    strange = [line.replace(words[0], "zzz", 1), " ".join([*words[:-1], "zzz"]), line]
+    found = language.log_prob(strange)
+    assert found[:2].tolist() == [-math.inf] * 2 and found[2] == language.log_prob([line])[0] > -math.inf
+    with pytest.raises(ValueError, match=r"lines is .*; expected a list of lines"):
+        language.log_prob(line)
+
+
 def test_a_grammar_of_unknown_entropy_is_refused_with_its_bounds():
     bracketing = Sentences(Grammar.from_text("S -> S S [1/3] | 'a' [2/3]"))
     with pytest.raises(AmbiguousGrammar, match=r"between 1\.25282 and 1\.25282 nats"):
