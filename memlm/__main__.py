@@ -53,10 +53,16 @@ def _train(options):
 def _tokenise(options):
     from memlm import documents, text
 
-    source = documents.source(options.kind, *([options.path] if options.path else []))
+    wanted = {"field": options.field} if options.field else {}
+    wanted |= {"strict": True} if options.strict else {}
+    source = documents.source(options.kind, *([options.path] if options.path else []), **wanted)
     found = text.tokenise(options.name, source, options.tokenizer, options.budget, vocabulary=options.vocabulary)
     parts = ", ".join(f"{part} {len(getattr(found, part)):,} tokens" for part in text.PARTS)
-    print(f"{options.name}: {parts}, vocabulary {found.vocabulary_size}")
+    left = ", ".join(f"{count:,} of {reason}" for reason, count in found.manifest.get("left_out", {}).items())
+    print(
+        f"{options.name}: {parts}, vocabulary {found.vocabulary_size}"
+        + (f"; left out (see --strict): {left}" if left else "")
+    )
 
 
 def _verdicts(options):
@@ -148,7 +154,9 @@ def main(arguments=None):
     tokenise = command(_tokenise, "tokenise", "turn documents into tokens for training, once")
     tokenise.add_argument("name", help="what to call the result")
     tokenise.add_argument("kind", help="jsonl, text, spgc, openwebtext or documentation")
-    tokenise.add_argument("path", nargs="?", help="the file or folder, where the kind has one")
+    tokenise.add_argument("path", nargs="?", help="the file or folder; packages, with commas between, for documentation")
+    tokenise.add_argument("--field", help="field of a JSON line that has the text (default text)")
+    tokenise.add_argument("--strict", action="store_true", help="refuse, and do not leave out, what is no document")
     tokenise.add_argument("--tokenizer", default="gpt2", help="gpt2 (default), bpe or byte")
     tokenise.add_argument("--vocabulary", type=int, default=4096, help="ids of bpe (default 4096)")
     tokenise.add_argument("--budget", type=int, help="tokens, in whole documents (default: all)")

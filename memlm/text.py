@@ -97,7 +97,7 @@ def tokenise(
         else:
             tokenizer = _begin(folder, source, asked)
             _write_shards(folder, source, tokenizer, asked, workers or os.cpu_count(), shard)
-            _join_shards(folder, tokenizer, asked)
+            _join_shards(folder, tokenizer, asked, source.left_out)
         _remove(folder, "shards/.*")
     return open_tokens(folder)
 
@@ -302,7 +302,7 @@ def end_with_parent():
     threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
-def _join_shards(folder, tokenizer, asked):
+def _join_shards(folder, tokenizer, asked, left_out):
     """Write train.bin and dev.bin from the shards, and the manifest when they are whole."""
     paths, parts, hashes = _shards(folder / "shards"), {}, {}
     for part in PARTS:
@@ -328,6 +328,8 @@ def _join_shards(folder, tokenizer, asked):
         hashes["tokenizer.json"] = tokenizer.digest
     facts = {"end": tokenizer.end, "vocabulary_size": tokenizer.size, "dtype": tokenizer.dtype.name}
     manifest = {"asked": asked, **facts, "parts": parts, "sha256": hashes}
+    if counts := left_out(total):
+        manifest["left_out"] = counts
     write_sealed(folder / "manifest.json", manifest)
 
 

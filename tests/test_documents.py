@@ -34,7 +34,7 @@ def zipped(path, files):
     return path
 
 
-@pytest.mark.parametrize("ending", documents._JSONL)
+@pytest.mark.parametrize("ending", documents._LINES + documents._JSON)
 def test_json_lines_plain_and_compressed(tmp_path, ending):
     source = documents.source("jsonl", str(put(tmp_path / f"a{ending}", LINES)), licence="CC0")
     assert list(source.read()) == TEXTS == list(source.read())
