@@ -58,11 +58,9 @@ def _tokenise(options):
     source = documents.source(options.kind, *([options.path] if options.path else []), **wanted)
     found = text.tokenise(options.name, source, options.tokenizer, options.budget, vocabulary=options.vocabulary)
     parts = ", ".join(f"{part} {len(getattr(found, part)):,} tokens" for part in text.PARTS)
-    left = ", ".join(f"{count:,} of {reason}" for reason, count in found.manifest.get("left_out", {}).items())
-    print(
-        f"{options.name}: {parts}, vocabulary {found.vocabulary_size}"
-        + (f"; left out (see --strict): {left}" if left else "")
-    )
+    left_out = [f"{reason} {count:,}" for reason, count in found.manifest.get("left_out", {}).items()]
+    told = f"; left out (--strict refuses): {', '.join(left_out)}" if left_out else ""
+    print(f"{options.name}: {parts}, vocabulary {found.vocabulary_size}{told}")
 
 
 def _verdicts(options):

@@ -315,9 +315,7 @@ def _lines(file):
             try:
                 line = stream.readline(LIMIT + 1)
                 if len(line) > LIMIT:
-                    raise CorpusError(
-                        f"{file.name}, line {number} is longer than {LIMIT:,} bytes; expected shorter documents"
-                    )
+                    raise CorpusError(f"{file.name}, line {number} is longer than {LIMIT:,} bytes; expected shorter ones")
                 line = line if isinstance(line, str) else line.decode()
             except UnicodeDecodeError as error:
                 raise CorpusError(f"{file.name}, line {number} is no JSON in {encoding} ({error.reason})") from None
@@ -461,8 +459,8 @@ def _untokenised(rows):
 
 
 def documentation(packages=tuple(_DOCUMENTED)):
-    """English prose from the documentation strings of installed packages, one document per source file. packages: their names,
-    or one string with commas between them.
+    """English prose from the documentation strings of installed packages, one document per source file.
+    packages: their names, or one string with commas between them.
 
     No download, the same text for the same versions. Kept are paragraphs that read like sentences, each only once. Documents
     come in the order of their SHA-256, so that the beginning of the text is a sample of all packages.

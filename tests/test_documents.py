@@ -65,7 +65,7 @@ DAMAGED = {
 @pytest.mark.parametrize(("data", "message"), DAMAGED.values(), ids=DAMAGED)
 def test_a_document_without_text_is_named_with_its_line(tmp_path, data, message):
     with pytest.raises(CorpusError, match=message):
-        list(documents.jsonl(put(tmp_path / "a.jsonl", data)).read())
+        list(documents.jsonl(put(tmp_path / "a.jsonl", data), strict=True).read())
 
 
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst"])
@@ -85,7 +85,7 @@ def test_plain_texts_from_a_folder_a_zip_and_a_file(tmp_path):
     assert list(documents.text(tmp_path / "texts" / "b.txt").read()) == [TEXTS[0]]
     put(tmp_path / "texts" / "a.txt", b"")
     with pytest.raises(CorpusError, match=r"a\.txt has no text"):
-        list(documents.text(tmp_path / "texts").read())
+        list(documents.text(tmp_path / "texts", strict=True).read())
     put(tmp_path / "texts" / "a.txt", "caf\u00e9".encode("latin-1"))
     with pytest.raises(CorpusError, match=r"a\.txt is not UTF-8 .* at byte 3"):
         list(documents.text(tmp_path / "texts").read())
@@ -127,6 +127,7 @@ def test_what_is_not_there_is_named(tmp_path):
     [("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE is set"), ("HF_ENDPOINT", "http://127.0.0.1:9", "out of reach .*refused")],
 )
 def test_without_the_hub_openwebtext_says_at_once_what_needs_no_network(monkeypatch, variable, value, reason):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv(variable, value)
     begun = time.perf_counter()
     with pytest.raises(CorpusError, match=f"{reason}.*profile smoke and the source documentation need no network"):
