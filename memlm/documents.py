@@ -183,7 +183,7 @@ def _source(facts, entries, strict):
                 left += 1
         if left and not documents:
             first = "; ".join(sentence for _, sentence in places.values())
-            raise CorpusError(f"{facts.get('name', facts['kind'])} holds {left} entries and no document: {first}")
+            raise CorpusError(f"{facts.get('name', facts['kind'])} holds no document; {left} left out: {first}")
 
     def left_out(documents):
         counts = {reason: bisect_right(before, documents) for reason, (before, _) in sorted(places.items())}
@@ -304,7 +304,7 @@ def _marked(head, name):
 
 
 def _lines(file):
-    """(number, line) of all lines of a file, without a byte order mark. Each is measured while it is read."""
+    """(number, line) of all lines of a file, without a byte order mark. A line that is too long is not read to its end."""
     with _opened(file) as stream:
         encoding, skipped = _marked(stream.read(4), file.name)
     with _opened(file) as stream:
@@ -350,7 +350,7 @@ def _parsed(line):
 
 
 def _whole(stream, name):
-    """All bytes of a stream, which are counted while they are read."""
+    """All bytes of a stream; one that is too long is not read to its end."""
     data = stream.read(LIMIT + 1)
     if len(data) > LIMIT:
         raise CorpusError(f"{name} is longer than {LIMIT:,} bytes; expected documents in shorter files, or as JSON lines")
@@ -472,7 +472,9 @@ def documentation(packages=tuple(_DOCUMENTED)):
             versions[package] = version(package).split("+")[0]  # torch says which build it is after a plus sign
             folders[package] = Path(find_spec(package).submodule_search_locations[0])
         except (ImportError, ValueError, AttributeError, TypeError):  # no such package, no name of one, or a single file
-            raise CorpusError(f"package {package} is not installed; expected the packages of constraints.txt") from None
+            raise CorpusError(
+                f"package {package} is not installed, or no folder; expected packages of constraints.txt"
+            ) from None
 
     def read():
         seen, pages = set(), []
