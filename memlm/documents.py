@@ -98,7 +98,7 @@ def source(kind, *arguments, **options):
     return KINDS[kind](*arguments, **options)
 
 
-def jsonl(path, licence=None, field="text", strict=False):
+def jsonl(path, licence=None, *, field="text", strict=False):
     """Documents from a field of each line of a JSON lines file (.jsonl or .ndjson, plain, .gz or .zst), or of all such files
     in a folder. A .json file holds lines, or one object or array of objects of at most LIMIT bytes; in a folder, .json files
     are read where there is none of the others. A line has at most LIMIT bytes."""
@@ -118,7 +118,7 @@ def jsonl(path, licence=None, field="text", strict=False):
     return _source(facts, entries, strict)
 
 
-def text(path, licence=None, strict=False):
+def text(path, licence=None, *, strict=False):
     """Documents from the .txt files of a folder or a zip, in the order of their names, or from one such file; each has at
     most LIMIT bytes."""
     path = Path(path)
@@ -133,7 +133,7 @@ def text(path, licence=None, strict=False):
 _BOOK = re.compile(r"PG(\d+)_tokens\.txt$")
 
 
-def spgc(path, words=None, strict=False):
+def spgc(path, words=None, *, strict=False):
     """Books of the Standardized Project Gutenberg Corpus (Zenodo 2422561): files PG<id>_tokens.txt, one word a line, in a
     folder or zip, in the order of their ids; the first ``words`` words of them, so that the last book may be cut.
     Words are lower-cased and joined by spaces; books without words are left out."""
@@ -389,7 +389,7 @@ def _decoded(data, name):
         raise CorpusError(f"{name} is not {encoding.upper()} ({error.reason} at byte {error.start + skipped})") from None
 
 
-def openwebtext(strict=False):
+def openwebtext(*, strict=False):
     """OpenWebText, streamed from the hub, at the commit that the hub names now (facts["revision"]).
 
     Raises CorpusError, at once, where the hub is out of reach or HF_HUB_OFFLINE is set.
