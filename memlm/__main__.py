@@ -53,7 +53,7 @@ def _train(options):
 def _tokenise(options):
     from memlm import documents, text
 
-    wanted = {"field": options.field} if options.field else {}
+    wanted = {"field": options.field} if options.field is not None else {}
     wanted |= {"strict": True} if options.strict else {}
     source = documents.source(options.kind, *([options.path] if options.path else []), **wanted)
     found = text.tokenise(options.name, source, options.tokenizer, options.budget, vocabulary=options.vocabulary)

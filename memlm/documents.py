@@ -274,7 +274,7 @@ def _told(file):
         raise CorpusError(f"{file} cannot be read ({error.strerror})") from None
     except RuntimeError as error:  # a password, a method of compression that zipfile lacks
         raise CorpusError(f"{file.name} cannot be read ({error})") from None
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise CorpusError(f"{file.name} is cut off or damaged ({error})") from None
 
 

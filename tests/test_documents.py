@@ -489,6 +489,22 @@ def test_zips_that_cannot_be_read_are_named(tmp_path):
             list(documents.text(path()).read())
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_with_any_byte_changed_is_read_or_refused_in_a_sentence(tmp_path, method):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("\u00fc.txt", "caf\u00e9 " * 9)
+    whole, refused = path.read_bytes(), 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        try:
+            list(documents.text(path).read())
+        except CorpusError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > len(whole) / 4
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("jsonl",), ("text",), ("spgc",), ("documentation", "a", "b"), ("openwebtext", "a"), ("jsonl", "a", "b", "c")],
