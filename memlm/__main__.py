@@ -52,11 +52,15 @@ def _train(options):
 def _tokenise(options):
     from memlm import documents, text
 
-    source = documents.source(options.kind, *([options.path] if options.path else []))
+    wanted = {"field": options.field} if options.field is not None else {}
+    wanted |= {"strict": True} if options.strict else {}
+    source = documents.source(options.kind, *([options.path] if options.path else []), **wanted)
     numbers = (options.budget, options.dev_fraction, options.vocabulary)
     found = text.tokenise(options.name, source, options.tokenizer, *numbers)
     parts = ", ".join(f"{part} {len(getattr(found, part)):,} tokens" for part in text.PARTS)
-    print(f"{options.name}: {parts}, vocabulary {found.vocabulary_size}")
+    left_out = [f"{reason} {count:,}" for reason, count in found.manifest.get("left_out", {}).items()]
+    told = f"; left out (--strict refuses): {', '.join(left_out)}" if left_out else ""
+    print(f"{options.name}: {parts}, vocabulary {found.vocabulary_size}{told}")
 
 
 def _verdicts(options):
@@ -147,7 +151,9 @@ def main(arguments=None):
     tokenise = command(_tokenise, "tokenise", "turn documents into tokens for training, once")
     tokenise.add_argument("name", help="what to call the result")
     tokenise.add_argument("kind", help="jsonl, text, spgc, openwebtext or documentation")
-    tokenise.add_argument("path", nargs="?", help="the file or folder, where the kind has one")
+    tokenise.add_argument("path", nargs="?", help="the file or folder; packages, with commas between, for documentation")
+    tokenise.add_argument("--field", help="field of a JSON line that has the text (default text)")
+    tokenise.add_argument("--strict", action="store_true", help="refuse, and do not leave out, what is no document")
     tokenise.add_argument("--tokenizer", default="gpt2", help="gpt2 (default), bpe or byte")
     tokenise.add_argument("--vocabulary", type=int, default=4096, help="ids of bpe (default 4096)")
     tokenise.add_argument("--budget", type=int, help="tokens, in whole documents (default: all)")

@@ -1,10 +1,13 @@
 """Where documents come from: files, books, the web, and the packages that are installed anyway."""
 
+import codecs
 import gzip
 import hashlib
+import inspect
 import io
 import itertools
 import json
+import lzma
 import os
 import re
 import urllib.error
@@ -12,18 +15,32 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 from memlm.corpora import CorpusError
 from memlm.paths import sha256
 from memlm.tokenizer import gpt2
 
-_JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+LIMIT = 64_000_000  # bytes of one line or file: what is held in memory while it is read
+_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst")
+_JSON = (".json", ".json.gz", ".json.zst")
+# UTF-16's mark begins that of UTF-32, which therefore comes first.
+_MARKS = {
+    "utf-8": codecs.BOM_UTF8,
+    "utf-32-le": codecs.BOM_UTF32_LE,
+    "utf-32-be": codecs.BOM_UTF32_BE,
+    "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+}
 # Tried in this order: the data set, its copy converted by the hub, and GPT-2 tokens of it.
 _OPENWEBTEXT = (
     ("Skylion007/openwebtext", "main"),
@@ -49,143 +66,330 @@ _DOCUMENTED = {
 @dataclass(frozen=True)
 class Source:
     """Documents in a fixed order. facts: what they are, as JSON values (kind, hash or revision, licence where known);
-    read: called without arguments it gives an iterator over their texts, from the first."""
+    read: called without arguments it gives an iterator over their texts, from the first; left_out: called with a number n
+    after at least n + 1 documents or all were read, it gives {reason: count} of what stands before document n + 1 and is
+    none, such as blank lines."""
 
     facts: dict
     read: Callable[[], Iterator[str]]
+    left_out: Callable[[int], dict] = lambda documents: {}
+
+
+@dataclass(frozen=True)
+class _NoText:
+    """Why something among the documents is none: in short, and as the end of a sentence that begins with its place."""
+
+    reason: str
+    sentence: str
 
 
 def source(kind, *arguments, **options):
-    """The Source of one of KINDS: jsonl(path), text(path), spgc(path, words=None), openwebtext(), documentation()."""
+    """The Source of one of KINDS: jsonl(path), text(path), spgc(path, words=None), openwebtext(), documentation().
+
+    Options of the first four: strict=True raises CorpusError for what is left out otherwise: blank lines, lines that are no
+    JSON or have no string with text, halves of characters, empty and hidden files.
+    """
     if kind not in KINDS:
         raise CorpusError(f"source is {kind!r}; expected one of {', '.join(KINDS)}")
+    try:
+        inspect.signature(KINDS[kind]).bind(*arguments, **options)
+    except TypeError as error:
+        raise CorpusError(f"source {kind}: {error}; expected {kind}{inspect.signature(KINDS[kind])}") from None
     return KINDS[kind](*arguments, **options)
 
 
-def jsonl(path, licence=None):
-    """Documents from the field ``text`` of a .jsonl, .jsonl.gz or .jsonl.zst file, or of all such files in a folder."""
+def jsonl(path, licence=None, *, field="text", strict=False):
+    """Documents from a field of each line of a JSON lines file (.jsonl or .ndjson, plain, .gz or .zst), or of all such files
+    in a folder. A .json file holds lines, or one object or array of objects of at most LIMIT bytes; in a folder, .json files
+    are read where there is none of the others. A line has at most LIMIT bytes."""
     path = Path(path)
-    files = _files(path, _JSONL)
+    files = _files(path, _LINES + _JSON)
+    if any(name.lower().endswith(_LINES) and not _hidden(name) for name in files):  # .json beside them describes them
+        files = {name: file for name, file in files.items() if name.lower().endswith(_LINES)}
 
-    def read():
-        for file in files:
-            for number, line in enumerate(_lines(file), 1):
-                try:
-                    document = json.loads(line)
-                except ValueError as error:
-                    raise CorpusError(f"{file.name}, line {number} is no JSON ({error})") from None
-                text = document.get("text") if isinstance(document, dict) else None
-                yield _checked(text, f"{file.name}, line {number}")
+    def entries():
+        for name, file in files.items():
+            if _hidden(name):
+                yield name, _HIDDEN
+            else:
+                yield from ((place, _field(value, field)) for place, value in _values(file))
 
-    return Source(_facts("jsonl", path, files, licence), read)
+    facts = _facts("jsonl", path, files, licence) | ({} if field == "text" else {"field": field})
+    return _source(facts, entries, strict)
 
 
-def text(path, licence=None):
-    """Documents from the .txt files of a folder or a zip, in the order of their names, or from one such file."""
+def text(path, licence=None, *, strict=False):
+    """Documents from the .txt files of a folder or a zip, in the order of their names, or from one such file; each has at
+    most LIMIT bytes."""
     path = Path(path)
 
-    def read():
+    def entries():
         for name, data in _members(path, ".txt", key=str):
-            yield _checked(_decoded(data, name), name)
+            yield name, data if isinstance(data, _NoText) else _decoded(data, name)
 
-    return Source(_facts("text", path, _files(path, (".txt", ".zip")), licence), read)
+    return _source(_facts("text", path, _files(path, (".txt", ".zip")), licence), entries, strict)
 
 
-def spgc(path, words=None):
+_BOOK = re.compile(r"PG(\d+)_tokens\.txt$")
+
+
+def spgc(path, words=None, *, strict=False):
     """Books of the Standardized Project Gutenberg Corpus (Zenodo 2422561): files PG<id>_tokens.txt, one word a line, in a
     folder or zip, in the order of their ids; the first ``words`` words of them, so that the last book may be cut.
     Words are lower-cased and joined by spaces; books without words are left out."""
     path = Path(path)
+    if words is not None and words < 1:
+        raise CorpusError(f"words is {words}; expected at least 1, or None for all")
+    odd = _NoText("file without PG<id> in its name", "is no name of a book; expected PG<id>_tokens.txt")
 
     def number(name):
-        return int(re.search(r"PG(\d+)_tokens\.txt$", name)[1])
+        found = _BOOK.search(name)
+        return int(found[1]) if found else -1
 
-    def read():
+    def entries():
         left = words
         for name, data in _members(path, "_tokens.txt", key=number):
+            if isinstance(data, _NoText) or number(name) < 0:
+                yield name, data if isinstance(data, _NoText) else odd
+                continue
             book = _decoded(data, name).lower().split()[:left]
-            if book:
-                yield " ".join(book)
+            yield name, " ".join(book)
             if left is not None:
                 left -= len(book)
                 if left == 0:
                     return
 
     facts = _facts("spgc", path, _files(path, ("_tokens.txt", ".zip")), "public domain in the USA")
-    return Source({**facts, "words": words}, read)
+    return _source({**facts, "words": words}, entries, strict)
 
 
-def _files(path, endings):
-    if not path.exists():
-        raise CorpusError(f"{path} does not exist; expected a file {' or '.join(endings)}, or a folder of them")
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    files = [file for file in files if file.is_file() and file.name.endswith(endings)]
-    if not files:
-        raise CorpusError(f"{path} is or holds no file {' or '.join(endings)}")
-    return files
+def _source(facts, entries, strict):
+    """The Source of (place, text or _NoText) pairs. What is left out is kept as the number of documents before it, of the
+    reading that came furthest: it is the same in all, so the counts do not depend on how often or how far one reads."""
+    places = {}
+
+    def read():
+        documents = left = 0
+        for place, value in entries():
+            value = _checked(value)
+            if isinstance(value, str):
+                documents += 1
+                yield value
+            elif strict:
+                raise CorpusError(f"{place} {value.sentence}")
+            else:
+                if left == sum(len(before) for before, _ in places.values()):
+                    places.setdefault(value.reason, (array("q"), f"{place} {value.sentence}"))[0].append(documents)
+                left += 1
+        if left and not documents:
+            first = "; ".join(sentence for _, sentence in places.values())
+            raise CorpusError(f"{facts.get('name', facts['kind'])} holds no document; {left} left out: {first}")
+
+    def left_out(documents):
+        counts = {reason: bisect_right(before, documents) for reason, (before, _) in sorted(places.items())}
+        return {reason: count for reason, count in counts.items() if count}
+
+    return Source(facts, read, left_out)
 
 
-def _facts(kind, path, files, licence):
-    """One hash over the names and bytes of all files."""
-    digest = hashlib.sha256()
-    for file in files:
-        with open(file, "rb") as stream:
-            name = file.relative_to(path) if path.is_dir() else file.name
-            digest.update(f"{name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return {"kind": kind, "name": path.name, "files": len(files), "sha256": digest.hexdigest(), "licence": licence}
+_HIDDEN = _NoText("hidden file", "is a hidden file, such as systems add to folders and zips; expected none")
 
 
-def _lines(file):
-    try:
-        if file.suffix == ".gz":
-            with gzip.open(file) as stream:
-                yield from stream
-        elif file.suffix == ".zst":
-            import pyarrow
-
-            with pyarrow.input_stream(file, compression="zstd") as stream:
-                yield from io.BufferedReader(stream)
-        else:
-            with open(file, "rb") as stream:
-                yield from stream
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{file.name} is cut off or damaged ({error})") from None
-
-
-def _members(path, ending, key):
-    """(name, bytes) of the files with this ending in a folder or a zip, sorted by ``key`` of their names."""
-    if path.suffix == ".zip":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for name in sorted((name for name in archive.namelist() if name.endswith(ending)), key=key):
-                    yield name, archive.read(name)
-        except (zipfile.BadZipFile, zlib.error) as error:
-            raise CorpusError(f"{path.name} is cut off or damaged ({error})") from None
-    else:
-        files = {file.relative_to(path).as_posix() if path.is_dir() else file.name: file for file in _files(path, (ending,))}
-        for name in sorted(files, key=key):
-            yield name, files[name].read_bytes()
-
-
-def _decoded(data, name):
-    try:
-        return data.decode("utf8")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{name} is not UTF-8 ({error.reason} at byte {error.start})") from None
-
-
-def _checked(value, where):
-    if not isinstance(value, str) or not value.strip():
-        raise CorpusError(f"{where} has no text; expected a non-empty string")
+def _checked(value):
+    """The text itself, without a byte order mark, or why it is none."""
+    if isinstance(value, _NoText):
+        return value
+    if not isinstance(value, str):
+        return _NoText("no string", "has no text; expected a non-empty string")
+    value = value.lstrip("\ufeff")
+    if not value.strip():
+        return _NoText("empty text", "has no text; expected a non-empty string")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise CorpusError(f"{where} has half a character at {error.start}; expected whole ones") from None
+            return _NoText("half a character", f"has half a character at {error.start}; expected whole ones")
     return value
 
 
-def openwebtext():
+def _field(value, field):
+    """What a JSON value has in a field, or why it has none."""
+    if isinstance(value, _NoText):
+        return value
+    expected = f"has no text; expected a non-empty string in the field {field!r}"
+    if not isinstance(value, dict):
+        return _NoText("no object", f"{expected} of an object")
+    if field not in value:
+        return _NoText(f"no field {field!r}", f"{expected}, beside {', '.join(map(repr, islice(value, 10))) or 'nothing'}")
+    return value[field]
+
+
+def _hidden(name):
+    """Is this a file that a system put there, such as __MACOSX/._a.txt? name: from the folder or zip that was named."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def _walk(folder):
+    """Names of all files of a folder, from there, in their order. CorpusError for a folder that cannot be read."""
+
+    def refuse(error):
+        raise CorpusError(f"{error.filename} cannot be read ({error.strerror})")
+
+    files = (Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names)
+    return [file.relative_to(folder).as_posix() for file in sorted(files)]
+
+
+def _files(path, endings):
+    """{name: Path} of the file, or of the files of a folder, with these endings."""
+    if not path.exists():
+        raise CorpusError(f"{path} does not exist; expected a file {' or '.join(endings)}, or a folder of them")
+    one = {path.name.lstrip("."): path}  # a file that is named is wanted, hidden or not
+    files = {name: path / name for name in _walk(path)} if path.is_dir() else one
+    files = {name: file for name, file in files.items() if file.name.lower().endswith(endings)}
+    if all(map(_hidden, files)):
+        raise CorpusError(f"{path} is or holds no file {' or '.join(endings)}")
+    for name, file in files.items():
+        if not _hidden(name) and not file.is_file():
+            raise CorpusError(f"{file} cannot be read; expected a file, and no link to nothing, pipe or device")
+    return files
+
+
+def _facts(kind, path, files, licence):
+    """One hash over the names and bytes of all files that are not hidden."""
+    digest = hashlib.sha256()
+    files = {name: file for name, file in files.items() if not _hidden(name)}
+    for name, file in files.items():
+        with _told(file), open(file, "rb") as stream:
+            name, content = name if path.is_dir() else file.name, hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{name} {content}\n".encode(errors="surrogateescape"))
+    return {"kind": kind, "name": path.name, "files": len(files), "sha256": digest.hexdigest(), "licence": licence}
+
+
+@contextmanager
+def _told(file):
+    """What the system, or the library of a compressed file, raises while it is read becomes a CorpusError."""
+    try:
+        yield
+    except (PermissionError, IsADirectoryError) as error:
+        raise CorpusError(f"{file} cannot be read ({error.strerror})") from None
+    except RuntimeError as error:  # a password, a method of compression that zipfile lacks
+        raise CorpusError(f"{file.name} cannot be read ({error})") from None
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise CorpusError(f"{file.name} is cut off or damaged ({error})") from None
+
+
+@contextmanager
+def _opened(file):
+    """A binary stream of what a file holds, decompressed."""
+    ending = file.suffix.lower()
+    with _told(file):
+        if ending == ".zst":
+            import pyarrow
+
+            with pyarrow.input_stream(file, compression="zstd") as stream:
+                yield io.BufferedReader(stream)
+        else:
+            with gzip.open(file) if ending == ".gz" else open(file, "rb") as stream:
+                yield stream
+
+
+def _marked(head, name):
+    """(encoding, length of the byte order mark) of a file that begins with the four bytes ``head``."""
+    for encoding, mark in _MARKS.items():
+        if head.startswith(mark):
+            return encoding, len(mark)
+    if b"\0" in head[:2]:
+        raise CorpusError(f"{name} begins with {head!r}; expected UTF-8, or UTF-16 with a byte order mark")
+    return "utf-8", 0
+
+
+def _lines(file):
+    """(number, line) of all lines of a file, without a byte order mark. A line that is too long is not read to its end."""
+    with _opened(file) as stream:
+        encoding, skipped = _marked(stream.read(4), file.name)
+    with _opened(file) as stream:
+        stream.read(skipped)
+        if encoding != "utf-8":
+            stream = io.TextIOWrapper(stream, encoding, newline="\n")
+        for number in itertools.count(1):
+            try:
+                line = stream.readline(LIMIT + 1)
+                if len(line) > LIMIT:
+                    raise CorpusError(f"{file.name}, line {number} is longer than {LIMIT:,} bytes; expected shorter ones")
+                line = line if isinstance(line, str) else line.decode()
+            except UnicodeDecodeError as error:
+                raise CorpusError(f"{file.name}, line {number} is no JSON in {encoding} ({error.reason})") from None
+            if not line:
+                return
+            yield number, line.lstrip("\ufeff")  # in the middle, too, where files were joined
+
+
+def _values(file):
+    """(place, JSON value or _NoText) of all documents of a file."""
+    if file.name.lower().endswith(_JSON):
+        first = next((line for _, line in _lines(file) if line.strip()), "")
+        if first and not isinstance(_parsed(first), dict):
+            with _opened(file) as stream:
+                whole = _parsed(_decoded(_whole(stream, file.name), file.name))
+            if isinstance(whole, _NoText):
+                raise CorpusError(f"{file.name} {whole.sentence}")
+            items = whole if isinstance(whole, list) else [whole]
+            yield from ((f"{file.name}, item {number}", item) for number, item in enumerate(items, 1))
+            return
+    for number, line in _lines(file):
+        yield f"{file.name}, line {number}", _parsed(line)
+
+
+def _parsed(line):
+    if not line.strip():
+        return _NoText("blank line", "is blank; expected JSON")
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return _NoText("no JSON", f"is no JSON ({error})")
+
+
+def _whole(stream, name):
+    """All bytes of a stream; one that is too long is not read to its end."""
+    data = stream.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise CorpusError(f"{name} is longer than {LIMIT:,} bytes; expected documents in shorter files, or as JSON lines")
+    return data
+
+
+def _members(path, ending, key):
+    """(name, bytes or _NoText) of the files with this ending in a folder or a zip, sorted by ``key`` of their names."""
+    if path.suffix.lower() == ".zip" and path.is_file():
+        with _told(path), zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if member.filename.lower().endswith(ending)]
+            if not members:
+                raise CorpusError(f"{path.name} holds no file {ending}")
+            for member in sorted(members, key=lambda member: key(member.filename)):
+                name = member.filename
+                if _hidden(name):
+                    yield name, _HIDDEN
+                else:
+                    with archive.open(member) as stream:
+                        yield name, _whole(stream, name)
+    else:
+        files = _files(path, (ending,))
+        for name in sorted(files, key=key):
+            if _hidden(name):
+                yield name, _HIDDEN
+            else:
+                with _told(files[name]), open(files[name], "rb") as stream:
+                    yield name, _whole(stream, name)
+
+
+def _decoded(data, name):
+    encoding, skipped = _marked(data[:4], name)
+    try:
+        return data[skipped:].decode(encoding)
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{name} is not {encoding.upper()} ({error.reason} at byte {error.start + skipped})") from None
+
+
+def openwebtext(*, strict=False):
     """OpenWebText, streamed from the hub, at the commit that the hub names now (facts["revision"]).
 
     Raises CorpusError, at once, where the hub is out of reach or HF_HUB_OFFLINE is set.
@@ -207,7 +411,7 @@ def openwebtext():
             reasons.append(f"{dataset} at {branch}: {type(error).__name__}: {error}")
         else:
             facts = {"kind": "openwebtext", "dataset": dataset, "branch": branch, "revision": revision, "licence": "CC0-1.0"}
-            return Source(facts, partial(_web_pages, dataset, revision))
+            return _source(facts, partial(_web_pages, dataset, revision), strict)
     raise CorpusError(f"OpenWebText cannot be streamed ({'; '.join(reasons)}); {advice}")
 
 
@@ -237,7 +441,7 @@ def _web_pages(dataset, revision):
             raise CorpusError(f"the stream of {dataset} broke after {number - 1} documents ({error}); start again") from None
         if page is None:
             return
-        yield _checked(page, f"{dataset}, document {number}")
+        yield f"{dataset}, document {number}", page
 
 
 def _untokenised(rows):
@@ -256,17 +460,21 @@ def _untokenised(rows):
 
 def documentation(packages=tuple(_DOCUMENTED)):
     """English prose from the documentation strings of installed packages, one document per source file.
+    packages: their names, or one string with commas between them.
 
     No download, the same text for the same versions. Kept are paragraphs that read like sentences, each only once. Documents
     come in the order of their SHA-256, so that the beginning of the text is a sample of all packages.
     """
     folders, versions = {}, {}
+    packages = [package.strip() for package in (packages.split(",") if isinstance(packages, str) else packages)]
     for package in packages:
         try:
             versions[package] = version(package).split("+")[0]  # torch says which build it is after a plus sign
             folders[package] = Path(find_spec(package).submodule_search_locations[0])
-        except (PackageNotFoundError, AttributeError):
-            raise CorpusError(f"package {package} is not installed; expected the packages of constraints.txt") from None
+        except (ImportError, ValueError, AttributeError, TypeError):  # no such package, no name of one, or a single file
+            raise CorpusError(
+                f"package {package} is not installed, or no folder; expected packages of constraints.txt"
+            ) from None
 
     def read():
         seen, pages = set(), []

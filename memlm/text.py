@@ -142,7 +142,7 @@ def _make(folder, source, asked, workers, shard):
         else:
             tokenizer = _begin(folder, source, asked, held)
             _write_shards(folder, held.texts(source), tokenizer, asked["budget"], workers, shard)
-            _join_shards(folder, tokenizer, asked, held)
+            _join_shards(folder, tokenizer, asked, held, source.left_out)
         _remove(folder, "shards/.*")
 
 
@@ -426,7 +426,7 @@ def end_with_parent():
     threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
-def _join_shards(folder, tokenizer, asked, held):
+def _join_shards(folder, tokenizer, asked, held, left_out):
     """Write train.bin and dev.bin from the shards, and the manifest when they are whole."""
     paths, parts, hashes = _shards(folder / "shards"), {}, {}
     for part in PARTS:
@@ -452,6 +452,8 @@ def _join_shards(folder, tokenizer, asked, held):
         hashes["tokenizer.json"] = tokenizer.digest
     facts = {"end": tokenizer.end, "vocabulary_size": tokenizer.size, "dtype": tokenizer.dtype.name}
     manifest = {"asked": asked, **held.facts(), **facts, "parts": parts, "sha256": hashes}
+    if counts := left_out(total if held.at is None else 1):  # one that is cut in two is one document of the source
+        manifest["left_out"] = counts
     write_sealed(folder / "manifest.json", manifest)
 
 
