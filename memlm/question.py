@@ -106,10 +106,10 @@ def complete(first_half):
     if kind == "decl":
         return words
     auxiliaries = [i for i, word in enumerate(words) if word in LEXICON["Aux_s"] + LEXICON["Aux_p"]]
-    relative = words[2:3] and words[2] in LEXICON["Rel"]
-    if len(auxiliaries) < 1 + relative:
+    earlier = 1 if len(words) > 2 and words[2] in LEXICON["Rel"] else 0
+    if len(auxiliaries) <= earlier:
         raise ValueError(f"first half is {first_half!r}; expected a main auxiliary, such as {LEXICON['Aux_s'][0]}")
-    main = auxiliaries[1 if relative else 0]
+    main = auxiliaries[earlier]
     return [words[main], *words[:main], *words[main + 1 : -1], "?"]
 
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+import time
 from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
@@ -21,6 +22,13 @@ UNAMBIGUOUS = {
     "told apart by the last word": "S -> A 'x' [1/2] | A 'y' [1/2]\nA -> 'a' A [1/2] | 'a' [1/2]",
     "equal words in different places": "S -> A A [1]\nA -> 'a' [1/2] | 'b' [1/2]",
     "an ambiguous symbol out of reach": "S -> 'a' [1]\nT -> 'b' [1/2] | 'b' [1/2]",
+    "a loop out of reach": "S -> 'a' [1]\nT -> T [1]",
+    "an empty end": "S -> 'a' S [1/2] | '' [1/2]",
+    "an empty start": "S -> S 'a' [1/2] | '' [1/2]",
+    "empty centres": "S -> 'a' S 'b' [1/2] | '' [1/2]",
+    "an optional word": "S -> O 'b' [1]\nO -> 'a' [1/2] | '' [1/2]",
+    "two optional words": "S -> O P [1]\nO -> 'a' O [1/3] | '' [2/3]\nP -> 'b' P [1/2] | '' [1/2]",
+    "nothing but the empty sentence": "S -> E E [1]\nE -> '' [1]",
 }
 AMBIGUOUS = {
     "an alternative given twice": "S -> 'a' 'b' [1/2] | 'a' 'b' [1/2]",
@@ -30,6 +38,11 @@ AMBIGUOUS = {
     "dangling else": "S -> 'if' S [1/4] | 'if' S 'else' S [1/4] | 'x' [1/2]",
     "any bracketing": "S -> S S [1/3] | 'a' [2/3]",
     "cycle of unit rules": "S -> A [1]\nA -> B [1/2] | 'a' [1/2]\nB -> A [1/2] | 'b' [1/2]",
+    "the empty alternative given twice": "S -> 'a' S [1/2] | '' [1/4] | '' [1/4]",
+    "two places for an optional word": "S -> O O [1]\nO -> 'a' [1/2] | '' [1/2]",
+    "empty brackets": "S -> 'a' S 'b' S [1/8] | S S [1/8] | '' [3/4]",
+    "a cycle through what is empty": "S -> E S [1/2] | 'a' [1/2]\nE -> '' [1]",
+    "two ways to say nothing": "S -> A [1/2] | B [1/2]\nA -> 'a' [1/2] | '' [1/2]\nB -> 'b' [1/2] | '' [1/2]",
     "two modifiers": "N -> 'n' [1/2] | N P [1/2]\nP -> 'p' N [1/3] | 'p' [2/3]",
 }
 
@@ -76,15 +89,15 @@ def test_a_word_in_two_classes_makes_question_formation_ambiguous():
     assert QuestionFormation(lexicon=harmless).entropy_rate().nats > QuestionFormation().entropy_rate().nats
 
 
-def random_grammar(draw, recursive):
+def random_grammar(draw, recursive, lengths=(1, 1, 2, 2, 3)):
     """A grammar with symbols A, B, C and one or two words; without recursion, a symbol calls later ones only."""
     names, lines = "ABC", []
     for i, left in enumerate(names):
         callable = names if recursive else names[i + 1 :]
         rights = []
         for _ in range(draw.choice([1, 2, 2, 3])):
-            rights.append([draw.choice([*callable, "'a'", "'b'", "'a'"]) for _ in range(draw.choice([1, 1, 2, 2, 3]))])
-        lines.append(f"{left} -> " + " | ".join(f"{' '.join(right)} [1/{len(rights)}]" for right in rights))
+            rights.append([draw.choice([*callable, "'a'", "'b'", "'a'"]) for _ in range(draw.choice(lengths))])
+        lines.append(f"{left} -> " + " | ".join(f"{' '.join(right) or 'ε'} [1/{len(rights)}]" for right in rights))
     return Grammar.from_text("\n".join(lines))
 
 
@@ -130,6 +143,116 @@ def test_no_recursive_grammar_proved_unambiguous_derives_a_short_sentence_twice(
         else:
             refused += 1
     assert refused > 100
+
+
+def test_for_finite_languages_with_empty_alternatives_the_proof_decides_and_the_bounds_hold():
+    draw, decided = random.Random(3), Counter()
+    for _ in range(400):
+        grammar, table = random_grammar(draw, recursive=False, lengths=(0, 1, 1, 2, 2, 3)), Counter()
+        sentences = list(grammar.derivations())
+        for words, probability in sentences:
+            table[words] += probability
+        assert proved_unambiguous(grammar) == (len(table) == len(sentences)), grammar.text()
+        decided[len(table) == len(sentences)] += 1
+        exact = math.fsum(-float(p) * math.log(p) for p in table.values())
+        for effort in (1, 10, 1000):
+            found = sentence_entropy(grammar, effort)
+            assert found.lower - 1e-12 <= exact <= found.upper + 1e-12, grammar.text()
+        assert found.exact
+    assert min(decided.values()) > 50
+
+
+def derivation_counts(grammar, longest, depth):
+    """How many derivations of at most that depth the short strings have."""
+    known = {left: Counter() for left in grammar.rules}
+    for _ in range(depth):
+        after = {left: Counter() for left in grammar.rules}
+        for left, alternatives in grammar.rules.items():
+            for _, right in alternatives:
+                strings = Counter({(): 1})
+                for symbol in right:
+                    longer = Counter()
+                    for one, n in strings.items():
+                        for other, m in ({(symbol[1:],): 1} if is_terminal(symbol) else known[symbol]).items():
+                            if len(one) + len(other) <= longest:
+                                longer[one + other] += n * m
+                    strings = longer
+                after[left].update(strings)
+        known = after
+    return known[grammar.start]
+
+
+def test_no_recursive_grammar_with_empty_alternatives_that_is_proved_derives_a_short_sentence_twice():
+    draw, proved, refused = random.Random(4), 0, 0
+    while proved < 100:
+        try:
+            grammar = random_grammar(draw, recursive=True, lengths=(0, 1, 1, 2, 2, 3))
+        except NeverEnding:
+            continue
+        if not grammar.recursive:
+            continue
+        if proved_unambiguous(grammar):
+            assert max(derivation_counts(grammar, 5, 8).values(), default=0) <= 1, grammar.text()
+            proved += 1
+        else:
+            refused += 1
+    assert refused > 100
+
+
+def test_bounds_where_a_sentence_has_infinitely_many_derivations():
+    grammar = Grammar.from_text("S -> S S [2/5] | 'a' [3/10] | '' [3/10]")
+    logs = grammar.log_prob([["a"] * n for n in range(300)])
+    series = -math.fsum(np.exp(logs) * logs)
+    assert math.fsum(np.exp(logs)) == pytest.approx(1, abs=1e-12)
+    found = [sentence_entropy(grammar, effort) for effort in (10, 100, 1000, 10_000)]
+    for bounds in found:
+        assert not bounds.exact
+        assert bounds.lower - 1e-11 <= series <= bounds.upper + 1e-11 and bounds.upper < grammar.entropy() - 0.1
+    gaps = [bounds.upper - bounds.lower for bounds in found]
+    assert all(after < before for before, after in pairwise(gaps)) and gaps[-1] < 1e-3
+    one = sentence_entropy(Grammar.from_text("S -> E S [1/2] | 'a' [1/2]\nE -> '' [1]"))  # one sentence, many derivations
+    assert (one.lower, one.upper) == pytest.approx((0, 0), abs=1e-9)
+    none = sentence_entropy(Grammar.from_text("S -> S S [1/4] | '' [3/4]"))
+    assert (none.lower, none.upper) == pytest.approx((0, 0), abs=1e-9)
+
+
+RINGS = {
+    "right": "Q{0} -> 'a' Q{1} [1/2] | 'b' [1/2]",
+    "left": "Q{0} -> Q{1} 'a' [1/2] | 'b' [1/2]",
+    "with an empty end": "Q{0} -> 'a' Q{1} [1/2] | '' [1/2]",
+    "two turns": "Q{0} -> 'a' Q{1} [1/4] | 'c' Q{2} [1/4] | 'b' [1/2]",
+}
+
+
+@pytest.mark.parametrize("rule", RINGS.values(), ids=RINGS)
+def test_rings_and_chains_of_a_thousand_symbols_are_proved_in_seconds(rule):
+    start = time.process_time()
+    ring = Grammar.from_text("\n".join(rule.format(i, (i + 1) % 1000, (7 * i + 3) % 1000) for i in range(1000)))
+    assert exact_entropy(ring) == ring.entropy() and ring.recursive
+    lines = [rule.format(i, i + 1, min(i + 7, 1000)) for i in range(1000)]
+    chain = Grammar.from_text("\n".join([*lines, "Q1000 -> 'd' [1]"]))
+    assert exact_entropy(chain) == chain.entropy() and not chain.recursive
+    assert time.process_time() - start < 8  # at most 1.5 s on an idle core
+
+
+def test_a_planted_ambiguity_far_down_a_chain_is_found():
+    lines = [f"Q{i} -> 'a' Q{i + 1} [1/2] | 'b' [1/2]" for i in range(1000)]
+    for end in ("Q1000 -> 'a' [1/2] | 'a' [1/2]", "Q1000 -> 'a' Q1001 [1/2] | Q1001 'a' [1/2]\nQ1001 -> 'a' [1]"):
+        grammar = Grammar.from_text("\n".join([*lines, end]))
+        assert not proved_unambiguous(grammar)
+        assert sentence_entropy(grammar)[2:] == (True, 1.0)  # not by a proof: a finite language was added up by sentence
+
+
+def test_unit_chains_of_thousands_are_added_up_where_a_proof_is_too_large():
+    lines = [f"Q{i} -> Q{i + 1} [1/2] | 'b{i}' [1/2]" for i in range(1500)]
+    chain = Grammar.from_text("\n".join([*lines, "Q1500 -> 'c' [1]"]))
+    assert sentence_entropy(chain) == pytest.approx((2 * math.log(2), 2 * math.log(2), True, 1), rel=1e-12)
+
+
+@pytest.mark.parametrize("function", [proved_unambiguous, sentence_entropy, exact_entropy])
+def test_a_text_of_rules_is_no_grammar(function):
+    with pytest.raises(ValueError, match=r"the grammar is .*; expected a Grammar, as Grammar.from_text makes it"):
+        function("S -> 'a' [1]")
 
 
 @pytest.mark.parametrize("p", [Fraction(1, 5), Fraction(1, 3), Fraction(9, 20)])

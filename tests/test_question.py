@@ -76,6 +76,61 @@ def test_log_prob_refuses_a_wrong_output():
         SOURCE.log_prob(["the newt"])
 
 
+def test_log_prob_of_words_and_types_that_the_language_lacks():
+    line = "the newt does sleep . decl\tthe newt does sleep ."
+    wrong = [
+        line.replace("newt", "dog"),
+        line.replace("decl", "zzz"),
+        line.replace("decl", "quest"),
+        "\t",
+        "x\ty",
+        line + "\t",
+    ]
+    found = SOURCE.log_prob([line, *wrong, line])
+    assert np.isfinite(found[[0, -1]]).all() and (found[1:-1] == -math.inf).all()
+    with pytest.raises(ValueError, match="line is 'x'; expected 'declarative"):
+        SOURCE.log_prob([line, "x"])
+
+
+def test_halves_are_lists_of_words():
+    for half in ("the newt does sleep . decl", "decl", b"decl", None):
+        with pytest.raises(ValueError, match=r"first half is .*; expected a list of words"):
+            complete(half)
+    for half in ([], ["the", "newt"], ["the", "newt", "past"]):
+        with pytest.raises(ValueError, match=r"first half is .*; expected words of which the last is decl or quest"):
+            complete(half)
+    for half in (["quest"], ["the", "newt", "quest"], ["the", "newt", "who", "does", "sleep", "quest"]):
+        with pytest.raises(ValueError, match=r"first half is .*; expected a main auxiliary"):
+            complete(half)
+    with pytest.raises(ValueError, match=r"line 0 is .*; expected a string"):
+        split_line(["the", "newt"])
+
+
+WRONG_LEXICONS = {
+    "a class too few": ({"Det": ["the"]}, "classes of the lexicon are Det; expected Det, N_s"),
+    "a list": (["the"], r"classes of the lexicon are \['the'\]; expected"),
+    "a string for a class": (LEXICON | {"Det": "the"}, "class Det of the lexicon is 'the'; expected a list of words"),
+    "an empty class": (LEXICON | {"Det": []}, r"class Det of the lexicon is \[\]; expected different words"),
+    "a word twice": (LEXICON | {"Det": ["the", "the"]}, "class Det .*; expected different words"),
+    "white space": (LEXICON | {"Det": ["all the"]}, "class Det .*; expected different words without white space"),
+    "an unknown auxiliary": (LEXICON | {"Aux_s": ["can"]}, "class Aux_s of the lexicon has 'can'; expected one of do, does"),
+    "an unknown pronoun": (LEXICON | {"Rel": ["which"]}, "class Rel of the lexicon has 'which'; expected one of that, who"),
+    "an auxiliary as a verb": (LEXICON | {"V_i": ["do"]}, "class V_i of the lexicon has 'do'; expected no auxiliary"),
+}
+
+
+@pytest.mark.parametrize(("lexicon", "message"), WRONG_LEXICONS.values(), ids=WRONG_LEXICONS)
+def test_lexicons_in_which_complete_would_go_wrong_are_refused(lexicon, message):
+    with pytest.raises(ValueError, match=message):
+        QuestionFormation(lexicon=lexicon)
+
+
+@pytest.mark.parametrize("quest", [-0.1, math.nan, math.inf, 2, "1/2", None])
+def test_a_share_of_questions_is_a_share(quest):
+    with pytest.raises(ValueError, match=r"quest is .*; expected a share in \[0, 1\]"):
+        QuestionFormation(quest)
+
+
 def shape(line):
     """Length, type and the structures of subject and object of a line: what the shares are compared on."""
     first, _ = split_line(line)

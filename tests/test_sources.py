@@ -13,7 +13,7 @@ from memlm import batches, corpora
 from memlm.ambiguity import AmbiguousGrammar, proved_unambiguous
 from memlm.configs import DataConfig
 from memlm.grammar import Grammar
-from memlm.question import LEXICON
+from memlm.question import LEXICON, QuestionFormation
 from memlm.sources import MEMORISED, SOURCES, Copies, Pairs, Sentences, reinflect, scaled_lexicon, source
 
 EVERY = pytest.mark.parametrize("name", SOURCES)
@@ -221,3 +221,106 @@ def test_one_of_the_two_kinds_of_lines_to_be_memorised_is_well_separated():
         apart[name] = ((lines[:, None] != lines).sum(-1) + 48 * np.eye(64, dtype=int)).min(1)
     assert apart["well separated"].min() > 38
     assert np.median(apart["near duplicates"]) < 10 and (apart["near duplicates"] < 15).sum() >= 62
+
+
+ANY = ["clock", "question formation", "tense reinflection", "words", "well separated", "near duplicates"]
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_an_unknown_word_is_minus_infinity_and_leaves_the_other_lines_alone(name):
+    language = source(name)
+    lines = language.sample(4, seed=0)
+    known = language.log_prob(lines)
+    assert np.isfinite(known).all()
+    for place in range(3):
+        words = lines[1].replace("\t", " \t ").split(" ")
+        words[place] = "zzz"
+        wrong = [lines[0], " ".join(words), *lines[2:], lines[3].replace(lines[3].split()[-1], "Zz")]
+        found = language.log_prob(wrong)
+        assert found[[0, 2, 3]].tolist() == known[[0, 2, 3]].tolist() and found[[1, 4]].tolist() == [-math.inf] * 2
+    assert language.log_prob([]).shape == (0,)
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_one_string_is_no_list_of_lines(name):
+    language = source(name)
+    line = language.sample(1, seed=0)[0]
+    for lines in (line, line.encode(), None, 7):
+        with pytest.raises(ValueError, match=r"lines is .*; expected a list of lines"):
+            language.log_prob(lines)
+    for lines in ([line, None], [line, line.split()], [line, b""]):
+        with pytest.raises(ValueError, match=r"line 1 is .*; expected a string"):
+            language.log_prob(lines)
+    with pytest.raises(ValueError, match=r"line 0 is .*; expected a string"):
+        language.split(line.split())
+    assert language.log_prob((line, line)).shape == language.log_prob(np.array([line, line])).shape == (2,)
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_a_tab_too_many_is_no_line(name):
+    language = source(name)
+    line = language.sample(1, seed=0)[0]
+    first, *words = line.split(" ")
+    found = language.log_prob([line, line + "\t", line + "\t" + line, "\t".join([first, " ".join(words)])])
+    assert found[0] > -math.inf and (found[1:] == -math.inf).all()
+
+
+def test_functions_of_a_first_half_take_no_string():
+    for function in (reinflect, source("tense reinflection").output):
+        for first in ("the newt admired some yaks . past", "past", b"past"):
+            with pytest.raises(ValueError, match=r"first half is .*; expected a list of words"):
+                function(first)
+        for first in ([], ["past"], ["the", "newt", "decl"]):
+            with pytest.raises(ValueError, match=r"first half is .*; expected words of which the last is past or present"):
+                function(first)
+    with pytest.raises(ValueError, match="the output of 'a b' is 'a'; expected a list of words"):
+        Pairs(Grammar.from_text("S -> 'a' 'b' [1]"), lambda first: first[0]).sample(1, 0)
+    with pytest.raises(ValueError, match="more is 'words'; expected a list of words"):
+        Pairs(Grammar.from_text("S -> 'a' 'b' [1]"), lambda first: first[:1], "words")
+
+
+def test_a_source_with_empty_lines():
+    language = Sentences(Grammar.from_text("S -> 'a' S [1/2] | '' [1/2]"))
+    assert "" in language.sample(10, seed=0)
+    assert language.log_prob(["", " ", "a", "a a", "b"]).tolist() == [
+        *[-math.log(2)] * 2,
+        *(pytest.approx(-k * math.log(2)) for k in (2, 3)),
+        -math.inf,
+    ]
+    assert language.entropy_rate().total == pytest.approx(math.log(2), rel=1e-12)  # 2 log 2 over a word and an end
+    with pytest.raises(ValueError, match="the grammar has the sentence ''; expected a last word"):
+        Pairs(language.grammar, lambda first: first[:-1])
+    with pytest.raises(ValueError, match=r"the grammar is .*; expected a Grammar"):
+        Sentences("S -> 'a [1]")
+
+
+def test_words_with_quotes_make_a_lexicon():
+    lexicon = {name: list(words) for name, words in LEXICON.items()}
+    lexicon["Det"] = ["o'", 'my"', "\"'", "#", "|", "->", "[1]", "\\u{27}"]
+    language = QuestionFormation(lexicon=lexicon)
+    assert {*lexicon["Det"]} < {word for line in language.sample(200, seed=0) for word in line.split()}
+    assert np.isfinite(language.log_prob(language.sample(50, seed=0))).all()
+
+
+@pytest.mark.parametrize("damage", [0, Fraction(1, 8), 0.3, 1])
+def test_copies_of_any_damage(damage):
+    few = Copies(prototypes=2, length=4, words=5, damage=damage)
+    p = np.exp(few.log_prob([" ".join(words) for words in product(few.vocabulary, repeat=4)]))
+    assert p.sum() == pytest.approx(1, abs=1e-12)
+    assert -(p[p > 0] * np.log(p[p > 0])).sum() == pytest.approx(few.entropy_rate().nats, abs=1e-12)
+    assert np.isfinite(few.log_prob(few.sample(50, seed=0))).all()
+
+
+WRONG_COPIES = [{"prototypes": 0}, {"prototypes": 65}, {"length": 0}, {"words": 1}, {"damage": -0.1}, {"damage": math.nan}]
+
+
+@pytest.mark.parametrize("options", WRONG_COPIES, ids=str)
+def test_other_copies_are_refused(options):
+    with pytest.raises(ValueError, match=r"Copies\(.*\); expected 1 <= prototypes <= words"):
+        Copies(**options)
+
+
+@pytest.mark.parametrize("factor", [0, -1, math.nan, math.inf])
+def test_a_lexicon_cannot_be_scaled_by(factor):
+    with pytest.raises(ValueError, match=f"factor is {factor}; expected a number > 0"):
+        scaled_lexicon(factor)
