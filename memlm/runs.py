@@ -9,10 +9,10 @@ import time
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, resource_tracker
+from multiprocessing import active_children, get_context, parent_process, resource_tracker
 from statistics import fmean
 from tempfile import gettempdir
-from threading import RLock, current_thread, main_thread
+from threading import RLock, Thread, current_thread, main_thread
 
 from memlm import records
 from memlm.paths import naming, short_temporary_folder
@@ -109,12 +109,11 @@ def _join(shared):
     """What a process of the pool does first: it learns where to note how far it is, and to end with its parent."""
     from tqdm import tqdm
 
-    from memlm.text import end_with_parent
-
     global _numbers
     _numbers = shared
     tqdm.set_lock(RLock())  # its own is the system's, which one that is killed would leave behind, with a warning
-    end_with_parent()
+    # Without this, the processes of a killed parent would wait for work for ever.
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def _train_beside(number, config, id, code, folder, force):

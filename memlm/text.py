@@ -11,13 +11,11 @@ import itertools
 import json
 import os
 import re
-import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -419,11 +417,6 @@ def _in_order(work, pieces, workers):
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def end_with_parent():
-    """Without this, the workers of a killed process would wait for work for ever."""
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def _join_shards(folder, tokenizer, asked, held, left_out):
