@@ -19,6 +19,7 @@ Reading order (each module uses only those above it):
     readings     what Proposition 4 can mean
     scaling      exponents with intervals; numbers printed in papers
   experiments
+    notation     how grammars are written and read
     grammar      probabilistic grammars with exact entropy
     inside       the probability of a sentence under a grammar
     ambiguity    a proof that no sentence has two derivations; bounds where there is none
