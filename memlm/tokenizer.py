@@ -1,6 +1,7 @@
 """Tokenizers that need no network: bytes, GPT-2's own, and byte pairs learnt from a corpus."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -17,6 +18,8 @@ _GPT2 = {
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
 }
 _LONGEST = 2000  # bytes of a word from which pairs are learnt; the library takes time with the square of it
+_PIECE = 1_000_000  # characters that the library is given at once; it takes some 120 bytes of memory for each
+_BREAK = re.compile(r"(?<=\S)(?=[ \n])")
 VOCABULARY = 257, 2**16  # the bytes and the end; what uint16 holds
 
 
@@ -57,12 +60,27 @@ class Tokenizer:
         """The ids of a text, an array (t,) of ``dtype``, without ``end``."""
         if not self.model:
             return np.frombuffer(text.encode(), np.uint8).astype(self.dtype)
-        return np.array(_library(self.model).encode_batch_fast([text])[0].ids, self.dtype)
+        library = _library(self.model)
+        ids = [np.array(library.encode_batch_fast([piece])[0].ids, self.dtype) for piece in _pieces(text)]
+        return np.concatenate(ids)
 
     def decode(self, ids):
         """The text of ids; ``end`` is left out."""
-        ids = [int(i) for i in ids if i != self.end]
+        end = self.end
+        ids = [int(i) for i in ids if i != end]
         return _library(self.model).decode(ids) if self.model else bytes(ids).decode(errors="replace")
+
+
+def _pieces(text):
+    """A text in pieces of _PIECE characters or somewhat more, whose ids are those of the whole: no word of a byte-level
+    tokenizer goes on with white space. Where there is none for as long again, the piece ends all the same."""
+    begin = 0
+    while len(text) - begin > 2 * _PIECE:
+        found = _BREAK.search(text, begin + _PIECE, begin + 2 * _PIECE)
+        end = found.start() if found else begin + 2 * _PIECE
+        yield text[begin:end]
+        begin = end
+    yield text[begin:]
 
 
 @cache

@@ -48,6 +48,62 @@ def test_learnt_pairs_shorten_what_they_were_learnt_from_and_are_the_same_each_t
     assert again.digest == LEARNT.digest != other.digest
 
 
+MIXED = (
+    "It's a newt's 12 yaks -- don't!\n\n  indented\tby tabs \r\n and\x85odd\u2028lines\x1c, \u3000wide\xa0narrow, "
+    "na\u00efve \u4e2d\u6587\uff0c\u4e2d\u6587\u3002\n\u0939\u093f\u0928\u094d\u0926\u0940 e\u0301 \U0001f600\U0001f3fd  "
+    "<|endoftext|> "
+)
+
+
+@pytest.mark.parametrize("size", [20, 33, 50])
+def test_a_long_text_is_encoded_in_pieces_with_the_ids_of_the_whole(size, gpt2, monkeypatch):
+    text = MIXED * 6 + "x" * size
+    whole = [each.encode(text).tolist() for each in (gpt2, LEARNT)]
+    monkeypatch.setattr(tokenizer, "_PIECE", size)
+    assert len(list(tokenizer._pieces(text))) > 10
+    assert [each.encode(text).tolist() for each in (gpt2, LEARNT)] == whole
+
+
+@given(st.text(), st.integers(1, 9))
+def test_pieces_are_bounded_and_give_the_text(text, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer, "_PIECE", size)
+        pieces = list(tokenizer._pieces(text))
+    assert "".join(pieces) == text and max(map(len, pieces)) <= 2 * size and all(pieces[:-1])
+
+
+@given(st.text(st.sampled_from("a1'-s \n\t\r\x1c\x85\xa0\u2028\u3000\u0301\u4e2d"), max_size=60))
+def test_no_word_is_cut_where_pieces_end(text):
+    """Every place at which a piece may end, against the library's words of the whole."""
+    words, begin = tokenizer._words(), 0
+    ends = [begin := begin + len(each) for each, _ in words.pre_tokenize_str(text)]  # in its letters, one a byte
+    for found in tokenizer._BREAK.finditer(text):
+        assert len(text[: found.start()].encode()) in ends
+
+
+def test_the_memory_for_one_long_document_is_that_for_a_piece(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(tokenizer, "_library", lambda model: Counting(sizes))
+    tokenizer.Tokenizer("model").encode("the harbour " * 1_000_000 + "x" * 5_000_000)
+    assert max(sizes) <= 2 * tokenizer._PIECE and sum(sizes) == 17_000_000
+
+
+class Counting:
+    """Stands for the library, whose memory grows with the text that it is given."""
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def get_vocab_size(self):
+        return 300
+
+    def encode_batch_fast(self, texts):
+        self.sizes.extend(map(len, texts))
+        return [self] * len(texts)
+
+    ids = ()
+
+
 @pytest.mark.parametrize("character", ["a", " ", "-", "7", "\u4e2d", "\u0301"])
 def test_a_word_without_an_end_is_learnt_from_in_seconds(character):
     """Without a bound the time grows with the square: 1 s for 40,000 characters, minutes for a million."""
