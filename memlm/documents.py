@@ -63,6 +63,10 @@ _DOCUMENTED = {
 }
 
 
+class Interrupted(CorpusError):
+    """The documents broke off, as a stream may, and may be read further the next time."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Documents in a fixed order. facts: what they are, as JSON values (kind, hash or revision, licence where known);
@@ -138,8 +142,8 @@ def spgc(path, words=None, *, strict=False):
     folder or zip, in the order of their ids; the first ``words`` words of them, so that the last book may be cut.
     Words are lower-cased and joined by spaces; books without words are left out."""
     path = Path(path)
-    if words is not None and words < 1:
-        raise CorpusError(f"words is {words}; expected at least 1, or None for all")
+    if words is not None and not (isinstance(words, int) and words >= 1):
+        raise CorpusError(f"words is {words!r}; expected at least 1, a whole number, or None for all")
     odd = _NoText("file without PG<id> in its name", "is no name of a book; expected PG<id>_tokens.txt")
 
     def number(name):
@@ -304,7 +308,7 @@ def _marked(head, name):
 
 
 def _lines(file):
-    """(number, line) of all lines of a file, without a byte order mark. A line that is too long is not read to its end."""
+    """(number, line or _NoText) of all lines of a file. A line that is too long is not read to its end."""
     with _opened(file) as stream:
         encoding, skipped = _marked(stream.read(4), file.name)
     with _opened(file) as stream:
@@ -314,21 +318,27 @@ def _lines(file):
         for number in itertools.count(1):
             try:
                 line = stream.readline(LIMIT + 1)
-                if len(line) > LIMIT:
-                    raise CorpusError(f"{file.name}, line {number} is longer than {LIMIT:,} bytes; expected shorter ones")
-                line = line if isinstance(line, str) else line.decode()
-            except UnicodeDecodeError as error:
+            except UnicodeDecodeError as error:  # not of UTF-8, where the next line can be found
                 raise CorpusError(f"{file.name}, line {number} is no JSON in {encoding} ({error.reason})") from None
+            if len(line) > LIMIT:
+                raise CorpusError(f"{file.name}, line {number} is longer than {LIMIT:,} bytes; expected shorter ones")
             if not line:
                 return
-            yield number, line.lstrip("\ufeff")  # in the middle, too, where files were joined
+            yield number, line if isinstance(line, str) else _utf8(line)
+
+
+def _utf8(line):
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        return _NoText("not UTF-8", f"is no JSON in UTF-8 ({error.reason} at byte {error.start})")
 
 
 def _values(file):
     """(place, JSON value or _NoText) of all documents of a file."""
     if file.name.lower().endswith(_JSON):
-        first = next((line for _, line in _lines(file) if line.strip()), "")
-        if first and not isinstance(_parsed(first), dict):
+        first = next((value for _, line in _lines(file) if (value := _parsed(line)) != _BLANK), _BLANK)
+        if first != _BLANK and not isinstance(first, dict):
             with _opened(file) as stream:
                 whole = _parsed(_decoded(_whole(stream, file.name), file.name))
             if isinstance(whole, _NoText):
@@ -340,9 +350,15 @@ def _values(file):
         yield f"{file.name}, line {number}", _parsed(line)
 
 
+_BLANK = _NoText("blank line", "is blank; expected JSON")
+
+
 def _parsed(line):
+    if isinstance(line, _NoText):
+        return line
+    line = line.lstrip("\ufeff")  # in the middle, too, where files were joined
     if not line.strip():
-        return _NoText("blank line", "is blank; expected JSON")
+        return _BLANK
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -438,7 +454,7 @@ def _web_pages(dataset, revision):
         try:
             page = next(pages, None)
         except Exception as error:  # see openwebtext
-            raise CorpusError(f"the stream of {dataset} broke after {number - 1} documents ({error}); start again") from None
+            raise Interrupted(f"the stream of {dataset} broke after {number - 1} documents ({error}); start again") from None
         if page is None:
             return
         yield f"{dataset}, document {number}", page

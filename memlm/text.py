@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from memlm.corpora import CorpusError
+from memlm.documents import Interrupted
 from memlm.paths import CACHE, Damaged, plain_name, read_sealed, seal, shown, write_sealed, writing
 from memlm.tokenizer import VOCABULARY, Tokenizer, gpt2, train_bpe, whole
 
@@ -139,9 +140,24 @@ def _make(folder, source, asked, workers, shard):
             _refuse_other(folder, open_tokens(folder).manifest["asked"], asked)
         else:
             tokenizer = _begin(folder, source, asked, held)
-            _write_shards(folder, held.texts(source), tokenizer, asked["budget"], workers, shard)
-            _join_shards(folder, tokenizer, asked, held, source.left_out)
+            with _refusing(folder):
+                _write_shards(folder, held.texts(source), tokenizer, asked["budget"], workers, shard)
+                _join_shards(folder, tokenizer, asked, held, source.left_out)
         _remove(folder, "shards/.*")
+
+
+@contextmanager
+def _refusing(folder):
+    """An input that is refused late will be refused each time, so nothing that was made of it stays."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except CorpusError:
+        _remove(folder, _WHOLE)
+        with suppress(OSError):  # it holds something else
+            folder.rmdir()
+        raise
 
 
 @contextmanager
@@ -194,7 +210,7 @@ def _remove(folder, names):
 def _alone(folder):
     """Only one process at a time makes a folder, the others wait; the lock of a killed process is free."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "wb") as lock:
+    with open(folder.with_name(f".{folder.name}.lock"), "ab") as lock:  # never "w": it may be somebody's file
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

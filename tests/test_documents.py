@@ -278,6 +278,10 @@ NOT_DOCUMENTS = {
     "no field": ("no field 'text'", ['{"txt": "a"}', "{}"]),
     "no object": ("no object", ["null", "[1]", '"text"', "7"]),
     "no JSON": ("no JSON", ['{"text": "cut of', "\0\0\0", "[" * 100_000, "text", '{"text": "a"} {"text": "b"}']),
+    "not UTF-8": (
+        "not UTF-8",
+        ['{"text": "caf\udce9"}', '{"title": "\udcff", "text": "a"}', "\udc80", '{"text": "\udced\udca0\udc80"}'],
+    ),
 }
 
 
@@ -285,7 +289,7 @@ NOT_DOCUMENTS = {
 @pytest.mark.parametrize(("reason", "lines"), NOT_DOCUMENTS.values(), ids=NOT_DOCUMENTS)
 def test_a_line_that_is_no_document_is_left_out_and_counted_or_refused_when_strict(tmp_path, ending, reason, lines):
     data = "\n".join([LINES.decode() + lines[0], *lines[1:], LINES.decode() + lines[-1]])
-    path = put(tmp_path / f"a{ending}", data.encode())
+    path = put(tmp_path / f"a{ending}", data.encode(errors="surrogateescape"))
     assert sifted(documents.jsonl(path)) == (TEXTS * 2, {reason: len(lines) + 1})
     with pytest.raises(CorpusError, match=rf"^a{ending}, line 4 (is|has) .*(expected|no JSON)"):
         list(documents.jsonl(path, strict=True).read())
@@ -327,7 +331,11 @@ def test_a_json_file_holds_an_array_or_lines(tmp_path, data, ending):
 def test_a_json_file_holds_one_object_and_is_told_where_it_is_broken(tmp_path):
     assert list(documents.jsonl(put(tmp_path / "a.json", b'{\n "text": "a"}')).read()) == ["a"]
     assert sifted(documents.jsonl(put(tmp_path / "a.json", b'[{"text": "a"}, null]'))) == (["a"], {"no object": 1})
-    for data, message in {b'[{"text": "a"}, {': "a.json is no JSON", b'{"data": [{"text": "a"}]}': "beside 'data'"}.items():
+    for data, message in {
+        b'[{"text": "a"}, {': "a.json is no JSON",
+        b'{"data": [{"text": "a"}]}': "beside 'data'",
+        b'[{"text": "\xe9"}]': "a.json is not UTF-8",
+    }.items():
         with pytest.raises(CorpusError, match=message):
             list(documents.jsonl(put(tmp_path / "a.json", data)).read())
 
@@ -415,6 +423,9 @@ def test_books_with_odd_names_are_left_out(tmp_path):
         list(documents.spgc(tmp_path / "odd", strict=True).read())
     with pytest.raises(CorpusError, match="words is 0; expected at least 1"):
         documents.spgc(tmp_path / "odd", words=0)
+    for words in ("9", 1.5, float("nan")):
+        with pytest.raises(CorpusError, match=f"words is {words!r}; expected at least 1, a whole number"):
+            documents.spgc(tmp_path / "odd", words=words)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path, monkeypatch):

@@ -585,6 +585,47 @@ def test_an_input_that_cannot_be_read_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_an_input_that_is_refused_late_leaves_nothing_behind_and_one_that_broke_off_goes_on(tmp_path):
+    """The line that is too long, or the first that --strict refuses, may be the last of a gigabyte."""
+    texts, folder, refusal = made(200), tmp_path / "t", [CorpusError("line 201 is longer than allowed")]
+
+    def read():
+        yield from texts
+        if refusal:
+            raise refusal[0]
+
+    source = documents.Source({"kind": "memory"}, read)
+    options = {"dev_fraction": DEV, "workers": 1, "shard": 1000, "into": tmp_path}
+    for kind in text.TOKENIZERS[:2]:
+        with pytest.raises(CorpusError, match="line 201"):
+            text.tokenise("t", source, kind, vocabulary=300, **options)
+        assert not folder.exists()
+    refusal[0] = documents.Interrupted("the stream broke after 200 documents")
+    with pytest.raises(CorpusError, match="the stream broke"):
+        text.tokenise("t", source, **options)
+    first = (folder / "shards" / "00000.npz").stat().st_ino
+    (folder / ".env").write_bytes(b"TOKEN")
+    refusal[0] = CorpusError("line 201 is longer than allowed")
+    assert (folder / "shards" / "00000.npz").stat().st_ino == first
+    with pytest.raises(CorpusError, match="line 201"):
+        text.tokenise("t", source, **options)
+    assert tree(folder) == {".env": b"TOKEN"}
+    (folder / ".env").unlink()
+    refusal[0] = documents.Interrupted("the stream broke after 200 documents")
+    with pytest.raises(CorpusError, match="the stream broke"):
+        text.tokenise("t", source, **options)
+    refusal.clear()
+    whole = text.tokenise("whole", source, **options)
+    assert contents(text.tokenise("t", source, **options).folder) == contents(whole.folder)
+
+
+def test_a_file_that_is_called_like_the_lock_keeps_what_it_holds(tmp_path):
+    (tmp_path / "own").write_text("TOKEN")
+    (tmp_path / ".t.lock").symlink_to(tmp_path / "own")
+    text.tokenise("t", memory(made(80)), dev_fraction=DEV, into=tmp_path)
+    assert (tmp_path / "own").read_text() == "TOKEN"
+
+
 @pytest.mark.parametrize("content", ["", "null", "[]", "1", "{}", '"x"', "\0\0\0"])
 def test_an_old_memory_of_hashes_is_not_read_and_a_plan_or_manifest_is_never_half_read(tmp_path, content, monkeypatch):
     tokens = text.tokenise("t", memory(made(80)), dev_fraction=DEV, into=tmp_path)
