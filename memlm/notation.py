@@ -15,7 +15,7 @@ from fractions import Fraction
 
 _SYMBOL = r"(?!['\"])(?:(?!->)[^\s\[\]|#\ufeff])+"
 _LEFT = re.compile(rf"\s*({_SYMBOL})\s*->")
-_NUMBER = re.compile(r"(?P<fraction>\d+(/\d+)?)|(\d+\.\d*|\.\d+|\d+(?=e))(e[-+]?\d{1,3})?")
+_NUMBER = re.compile(r"(?P<fraction>\d+(/\d+)?)|(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d{1,3})?")
 _ESCAPE = re.compile(r"\\u\{(10[0-9a-fA-F]{4}|[0-9a-fA-F]{1,5})\}")
 _MISTAKE = Fraction(1, 1000)  # decimals whose sum is further from 1 are taken for wrong, not for rounded
 
