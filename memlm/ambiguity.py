@@ -14,7 +14,7 @@ import numpy as np
 from memlm.grammar import checked, is_terminal, log
 from memlm.inside import users_first
 
-_STATES, _STEPS, _FEW = 100_000, 100_000_000, 1_000_000  # states of an automaton, steps: after so many it is given up
+_STATES, _STEPS, _FEW = 100_000, 20_000_000, 1_000_000  # states of an automaton, steps: after so many it is given up
 
 
 class AmbiguousGrammar(ValueError):
@@ -102,13 +102,15 @@ class _Automaton:
             moves, seen, queue = defaultdict(set), {state}, [state]
             while queue:
                 middle = queue.pop()
-                for word, after in self._edges(middle) if middle else ():
+                edges = self._edges(middle) if middle else []
+                self.spend(len(edges))
+                for word, after in edges:
                     if word:
                         moves[word].add(after)
                     elif after not in seen:
                         seen.add(after)
                         queue.append(after)
-            self.spend(len(seen) + len(moves))
+            self.spend(len(moves))
             self.known[state] = 0 in seen, moves
         return self.known[state]
 
@@ -125,6 +127,8 @@ def _pairs(automaton, starts):
         for word in moves.keys() & others.keys():
             automaton.spend(len(moves[word]) * len(others[word]))
             more = {(a, b) for a in moves[word] for b in others[word]} - seen
+            if len(seen) > _FEW:
+                raise _TooLarge
             seen |= more
             queue += more
     return seen

@@ -11,7 +11,7 @@ from scipy.sparse import csc_array
 from memlm.grammar import is_terminal, log, sums_over_paths
 
 _CELLS = 2**18  # cells of a chart that are worked on at once
-_MEMORY = 2**29  # numbers in a chart (4 GiB) after which a sentence is refused
+_MEMORY = 2**28  # numbers in a chart (2 GiB) after which a sentence is refused
 
 
 class Inside:
