@@ -68,7 +68,7 @@ class Reader:
         self.device = "cpu" if weight is None else weight.device
         self.vocabulary = self.logits(torch.zeros(1, 1, dtype=torch.int64)).shape[2]
         self.ids = self.vocabulary if self.embedding is None else min(self.vocabulary, len(self.embedding.weight))
-        self.possible = torch.arange(self.ids)
+        self.possible = self.present = torch.arange(self.ids)
 
     def _ask(self, function, ids):
         try:
@@ -96,12 +96,15 @@ class Reader:
             raise BadModel(f"ids {(b, t)} give logits {got}; expected ({b}, {t}, {v}) with V >= 2, one law a token")
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def _law(self, ids):
-        """log p (b, t, V) less that of the most likely token, at least FLOOR: what is common to all ids says nothing."""
+    def _laws(self, ids):
+        """log p (2, b, t, V), within FLOOR and -FLOOR of 0: less that of the most likely token, and less the median of those
+        of the ids in ``present``. What is common to all ids says nothing; and neither masked ids nor a few that tower over
+        the others hide what these do."""
         logits = self.logits(ids)
         if (logits >= 0).all() and (logits.sum(-1) - 1).abs().max() < 1e-3:
             raise BadModel("the model answers with numbers >= 0 that sum to 1; expected logits or log-probabilities")
-        return (logits - logits.amax(-1, keepdim=True)).clamp_min(FLOOR)
+        top, middle = logits.amax(-1, keepdim=True), logits[..., self.present].median(-1, keepdim=True).values
+        return torch.stack([logits - top, logits - middle.where(middle.isfinite(), top)]).clamp(FLOOR, -FLOOR)
 
     def others(self, ids, g):
         """Another id for every one of ids (n, t), uniformly one of the others that the model can be given and gives out."""
@@ -111,30 +114,41 @@ class Reader:
     def refuse_unless_causal(self, ids):
         """Raise TooLong, NotCausal or another BadModel. ids (n, t): what the model will be shown.
 
-        In a few of them the last token is changed, and the second half: no output before them may change. The substitutes,
-        here and later, are ids that occur in ``ids`` or that have a probability somewhere in the answers.
+        In a few of them all tokens from the second on are changed, from a quarter, the half, three quarters, and the last:
+        no output before may change. Nor may an answer depend on the other sequences. The substitutes, here and later, are
+        ids that occur in ``ids`` or that have a probability somewhere in the answers.
         """
         context = _context(self.model)
         if context is not None and ids.shape[1] > context:
             raise TooLong(f"the model is shown {ids.shape[1]} tokens of a sequence; expected at most its context, {context}")
+        self.present = ids[ids != IGNORED].unique().to(self.device)
         few = ids[:4, :64]
-        before = self._law(few)
-        if not torch.allclose(before, self._law(few), rtol=1e-3, atol=1e-3, equal_nan=True):
+        before = self._laws(few)
+        if not torch.allclose(before, self._laws(few), rtol=1e-3, atol=1e-3, equal_nan=True):
             raise BadModel("the same tokens get other logits when asked twice; expected equal ones, as without dropout")
-        given_out = (before > FLOOR).any(1).any(0)[: self.ids].cpu()
-        given_out[ids[ids != IGNORED].unique()] = True
+        given_out = (before[0] > FLOOR).any(1).any(0)[: self.ids].cpu()
+        given_out[self.present] = True
         self.possible = given_out.nonzero()[:, 0] if given_out.sum() > 1 else self.possible
+        spread = _spread(before)
+        if not torch.allclose(before[:, :1], self._laws(few[:1]), rtol=0.0, atol=0.05 * spread + 1e-3, equal_nan=True):
+            raise BadModel("a sequence gets other logits alone than beside others; expected the same, but for rounding")
+        t = few.shape[1]
+        self._refuse_leaks(few, before, {1, t // 4, t // 2, 3 * t // 4, t - 1})
+        width = min(ids.shape[1], max(PIECE // self.vocabulary, 64))
+        if width > 64:
+            long = ids[:1, :width]
+            self._refuse_leaks(long, self._laws(long), {3 * width // 4, width - 1})
+
+    def _refuse_leaks(self, ids, before, places):
+        """NotCausal where the laws ``before`` of ids (n, t) change with the tokens from one of the places on."""
         # Equal shapes go through equal kernels, so that what an earlier output can change by is rounding, 1e-6 of the
         # logits' spread in float32; a mask that leaks moves them by the spread itself divided by the number of tokens.
-        # Masked ids have no part in the spread: their logits are whatever huge number was at hand.
-        likely = before[before > FLOOR]
-        tolerance = 1e-4 * float(likely.std(correction=0)) if len(likely) else 0.0
-        g = torch.Generator().manual_seed(0)
-        for at in {few.shape[1] - 1, few.shape[1] // 2}:
-            after = self._law(torch.cat([few[:, :at], self.others(few[:, at:], g)], 1))
-            same = torch.isclose(before[:, :at], after[:, :at], rtol=0.0, atol=tolerance, equal_nan=True)
+        tolerance, g = 1e-4 * _spread(before), torch.Generator().manual_seed(0)
+        for at in sorted(places - {0, ids.shape[1]}):
+            after = self._laws(torch.cat([ids[:, :at], self.others(ids[:, at:], g)], 1))
+            same = torch.isclose(before[:, :, :at], after[:, :, :at], rtol=0.0, atol=tolerance, equal_nan=True)
             if not same.all():
-                moved = int((~same).any(-1).any(0).sum())
+                moved = int((~same).any(-1).any(1).any(0).sum())
                 raise NotCausal(f"{moved} of {at} outputs depend on later tokens; expected none, as under a causal mask")
 
     def _pieces(self, inputs, targets):
@@ -193,6 +207,13 @@ class Reader:
             yield
         finally:
             handle.remove()
+
+
+def _spread(laws):
+    """Standard deviation of laws that are not at their bounds: masked ids have no part in it, their logits are whatever huge
+    number was at hand."""
+    inner = laws[laws.abs() < -FLOOR]
+    return float(inner.std(correction=0)) if len(inner) else 0.0
 
 
 def _energies(log_p, targets):

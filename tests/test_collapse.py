@@ -17,6 +17,7 @@ from memlm import loss, models, reader
 from memlm.calibration import Markov, Memoriser, Mixture, Uniform
 from memlm.collapse import BadSequences, EmptyHeldOut, Overlap, collapse_report, memoriser_floor
 from memlm.corpora import IGNORED
+from memlm.reader import BadModel, NotCausal
 
 STORIES = Path(__file__).resolve().parents[2] / "shared" / "data" / "stories260K"
 SOURCES = [(20, 16, 5, 0), (100, 16, 12, None), (300, 12, 30, 0)]  # d, T, V, begin token
@@ -246,8 +247,80 @@ def test_a_begin_token_that_is_there_already_is_refused():
     assert collapse_report(lookup, *begun).index == pytest.approx(collapse_report(lookup, train, heldout, begin=0).index)
     with pytest.raises(BadSequences, match="every sequence begins with 0 already; expected begin=None"):
         collapse_report(lookup, *begun, begin=0)
-    begun[1][0, 0] = 1  # not all do: it is a token like others
+    begun[1][0, 0] = 1  # one that differs does not make it a token like others
+    with pytest.raises(BadSequences, match="every sequence begins with 0 already; expected begin=None"):
+        collapse_report(lookup, *begun, begin=0)
+    begun[0][:3, 0] = begun[1][:60, 0] = 1
     assert collapse_report(lookup, *begun, begin=0).tokens == 17
+
+
+class Both(torch.nn.Module):
+    """Logits that are a mean over all tokens that a mask (t, t) lets each position see."""
+
+    def __init__(self, vocabulary, mask):
+        super().__init__()
+        g = torch.Generator().manual_seed(0)
+        self.table, self.mask = torch.randn(vocabulary, vocabulary, generator=g), mask
+
+    def forward(self, ids):
+        seen = self.mask(ids.shape[1]).float()
+        return (seen / seen.sum(1, keepdim=True)) @ self.table[ids]
+
+
+def causal(t):
+    return torch.ones(t, t).tril().bool()
+
+
+def prefix(k):
+    return lambda t: causal(t) | ((torch.arange(t)[:, None] < k) & (torch.arange(t) < k))
+
+
+MASKS = {
+    "prefix of 2": (prefix(2), 12),
+    "prefix of 4": (prefix(4), 12),
+    "prefix of 8": (prefix(8), 12),
+    "all": (lambda t: torch.ones(t, t).bool(), 12),
+    "one ahead": (lambda t: torch.ones(t, t).tril(1).bool(), 12),
+    "one ahead after 64": (lambda t: causal(t) | ((torch.arange(t)[:, None] > 64) & torch.ones(t, t).tril(1).bool()), 96),
+    "all where there are more than 64": (lambda t: causal(t) if t <= 64 else torch.ones(t, t).bool(), 96),
+}
+
+
+@pytest.mark.parametrize(("mask", "length"), MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize("tower", [0.0, 90.0, 1e4, -1e4, torch.finfo(torch.float32).min])
+def test_who_sees_later_tokens_is_not_causal_whatever_towers_over_the_others_or_is_masked(mask, length, tower):
+    model, seen = Both(32, mask), torch.zeros(32)
+    seen[0] = tower
+    x, y = torch.randint(1, 32, (2, 20, length), generator=torch.Generator().manual_seed(1))
+    with pytest.raises(NotCausal, match="outputs depend on later tokens"):
+        collapse_report(lambda ids: model(ids) + seen, x, y, damaged=2)
+    fine = Both(32, causal)
+    assert collapse_report(lambda ids: fine(ids) + seen, x, y, damaged=2).loss["train"] > 0
+
+
+def test_who_depends_on_the_other_sequences_is_no_law():
+    fine = Both(32, causal)
+    x, y = torch.randint(1, 32, (2, 20, 12), generator=torch.Generator().manual_seed(1))
+    with pytest.raises(BadModel, match="a sequence gets other logits alone than beside others"):
+        collapse_report(lambda ids: fine(ids) - fine(ids).mean(0, keepdim=True), x, y, damaged=2)
+
+
+def test_one_id_may_be_begin_end_and_padding():
+    g = torch.Generator().manual_seed(1)
+    x, y = torch.randint(2, 32, (2, 30, 16), generator=g)
+    ends = torch.randint(6, 15, (30,), generator=g)
+    for ids in (x, y):
+        ids[:, 0] = 1
+        ids[torch.arange(16) >= ends[:, None]] = 1
+    model = Both(32, causal)
+    told = collapse_report(model, x, y, lengths=ends, damaged=5)
+    with pytest.warns(UserWarning, match=r"the id 1 stands in runs at the ends of 60 sequences"):
+        found = collapse_report(model, x, y, damaged=5)
+    assert found.brief() == told.brief() and found.padding == 2 * int((16 - ends).sum())
+    assert collapse_report(model, x, y, pad=1, damaged=5).brief() == told.brief()
+    y[3, 0] = 5  # it does not begin all of them, so it is inside of some
+    with pytest.raises(BadSequences, match=r"the pad id 1 before other tokens in 29 of 30"):
+        collapse_report(model, x, y, pad=1, damaged=5)
 
 
 def own_report(model, x, y, **options):
