@@ -57,15 +57,15 @@ def filled(text):
 
 
 def _measured(profile, stamps, shown, device):
-    """Seconds by notebook, and where they were measured. The time of an execution that found its runs already trained is
-    not that of the notebook: for these the time that is already committed stands, with its machine. Runs that an earlier
-    notebook shows are not this one's to train."""
+    """Seconds by notebook, and where they were measured. The time of an execution that replayed its runs, or found them
+    trained, is not that of the notebook: for these the time that is already committed stands, with its machine. Runs that
+    an earlier notebook shows are not this one's to train."""
     known, measured, earlier = notebooks.times().get(profile, {}), {}, set()
     for name, stamp in sorted(stamps.items()):
         own = set(shown.get(name, ())) - earlier
         earlier |= own
         files = [records.RUNS / id / "stamp.json" for id in own if (records.RUNS / id).is_dir()]
-        if all(file.stat().st_mtime > stamp["begun"] for file in files):
+        if not stamp["from_records"] and all(file.stat().st_mtime > stamp["begun"] for file in files):
             measured[name] = {"seconds": stamp["seconds"], "device": device}
         elif name in known:
             measured[name] = known[name]
@@ -81,8 +81,8 @@ def _stamps(profile):
         raise ValueError(f"profile {profile} has not executed {', '.join(undone)}; run ./run_all.sh --profile {profile}")
     for name, stamp in stamps.items():
         again = f"run ./run_all.sh --profile {profile} --only {name[:2]}"
-        if stamp["from_records"] or stamp["seed"]:
-            raise ValueError(f"{name} was executed with {'records' if stamp['from_records'] else 'another seed'}; {again}")
+        if stamp["seed"]:
+            raise ValueError(f"{name} was executed with seed {stamp['seed']}; expected 0; {again}")
         if stamp["outputs"] != notebooks.outputs(name, profile):
             raise ValueError(f"what {name} left in report/{profile}/ was changed since; {again}")
     return stamps
@@ -92,7 +92,8 @@ def publish(profile):
     """Copy the profile's verdicts and figures, and the runs and times behind its notebooks, to where they are committed;
     refill the README.
 
-    Raises ValueError where a notebook of the profile has not been executed, what it left was changed, or a figure is stale.
+    A notebook may have replayed committed records: they are what it shows, and stay. Raises ValueError where a notebook of
+    the profile has not been executed, what it left was changed, or a figure is stale.
     Returns what was done.
     """
     claims.check_profile(profile)

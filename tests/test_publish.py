@@ -61,8 +61,7 @@ def test_a_figure_that_is_drawn_no_more_is_no_more_published(project):
 
 
 REFUSED = {
-    "another seed": (lambda f: stamp(f, seed=5), "02_energies was executed with another seed; run ./run_all.sh"),
-    "a replay": (lambda f: stamp(f, from_records=True), "02_energies was executed with records; run"),
+    "another seed": (lambda f: stamp(f, seed=5), "02_energies was executed with seed 5; expected 0; run ./run_all.sh"),
     "not executed": (
         lambda f: (f / "report" / "cpu" / "02_energies.json").unlink(),
         "profile cpu has not executed 02_energies; run ./run_all.sh --profile cpu",
@@ -88,6 +87,13 @@ def test_what_is_not_the_outcome_of_a_run_is_not_published(project, change, mess
     assert not (project / "records").exists() and not (project / "figures").exists()
 
 
+def test_a_replay_is_published_without_its_time(project):
+    stamp(project, from_records=True)
+    publish.publish("cpu")
+    assert figures.stale(project / "figures") == [] and claims.recorded()["CV"]["verdict"] == "fails as printed"
+    assert notebooks.times()["cpu"] == {}
+
+
 def test_times_of_another_machine_keep_its_name(project):
     elsewhere = {"seconds": 7.0, "device": "elsewhere"}
     paths.write_sealed(
@@ -97,9 +103,9 @@ def test_times_of_another_machine_keep_its_name(project):
     (project / "runs" / "z").mkdir(parents=True)
     (project / "runs" / "z" / "stamp.json").write_text("{}")
     # The runs that the figure shows were there before the notebook was executed: what it took is not its time.
-    assert publish._measured("cpu", {"02_energies": {"begun": 1e12}}, {"02_energies": ["z"]}, "here") == {
-        "02_energies": elsewhere
-    }
+    assert publish._measured(
+        "cpu", {"02_energies": {"begun": 1e12, "from_records": False}}, {"02_energies": ["z"]}, "here"
+    ) == {"02_energies": elsewhere}
     publish.publish("cpu")
     times = notebooks.times()
     assert times["smoke"] == {"02_energies": elsewhere} and times["commands"] == {"set-up": elsewhere}

@@ -421,6 +421,16 @@ def test_a_record_is_found_for_data_of_any_digest_only_where_the_digest_is_left_
     assert records.find(replace(CONFIG, data=replace(CONFIG.data, digest="0" * 64))) is None
 
 
+def test_a_record_takes_the_place_of_one_that_other_code_has_made(store):
+    folder, run = store
+    old = folder / "records" / f"{run.id[:-8]}00000000"
+    other = folder / "records" / f"X2-{'0' * 12}-00000000"
+    for path in (old, other):
+        shutil.copytree(folder / "runs" / run.id, path)
+    records.keep(run)
+    assert sorted(path.name for path in (folder / "records").iterdir()) == sorted([run.id, other.name])
+
+
 def test_a_stamp_says_who_where_and_how_fast(store):
     _, run = store
     assert run.stamp["seed"] == CONFIG.seed and run.stamp["tokens"] == run.metrics[-1]["tokens"] > 0
