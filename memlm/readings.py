@@ -104,7 +104,7 @@ def certified(reading, n, r, d=1, precision=128):
     if reading not in (consistent, hybrid, hybrid_repaired, *signs):
         raise ValueError(f"reading is {reading!r}; expected one of the five of memlm.readings")
     if not isinstance(d, int) or d < 1:
-        raise ValueError(f"d is {d!r}; expected a whole number >= 1")
+        raise ValueError(f"d is {_short(d)}; expected a whole number >= 1")
     before, ctx.prec = ctx.prec, precision
     try:
         radius = exact_ball("r", r)

@@ -31,6 +31,8 @@ class Exponent(NamedTuple):
 
 def _floats(name, values):
     try:
+        if isinstance(values, np.ma.MaskedArray):
+            raise TypeError("it is a masked array")
         values = np.asarray(values, dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} holds no numbers ({error}); expected positive numbers") from None
