@@ -29,7 +29,7 @@ def checked_power(power):
     except (TypeError, ValueError):
         fine = False
     if not fine:
-        raise ValueError(f"power is {power!r}; expected 1 for exp(-|y|) or 2 for exp(-|y|^2)")
+        raise ValueError(f"power is {_short(power)!r}; expected 1 for exp(-|y|) or 2 for exp(-|y|^2)")
     return power
 
 

@@ -340,6 +340,8 @@ def flip_step(x, patterns, energy=hopfield_energy):
     if not (x.abs() == 1).all():
         raise ValueError(f"x holds {x[x.abs() != 1][0].item()}; expected coordinates -1 or 1")
 
+    _callable("energy", energy)
+
     def at(state):
         value = _reals("energy", energy(state, patterns))
         if value.shape != x.shape[:-1]:
@@ -361,7 +363,7 @@ def retrieve(x, patterns, step=mean_shift_step, tol=1e-10, max_steps=10_000):
     a step leaves the finite numbers or the shape of x.
     """
     x, patterns = _checked(x, patterns)
-    tol = _tolerance(tol)
+    tol, step = _tolerance(tol), _callable("step", step)
     for _ in range(whole("max_steps", max_steps)):
         new = _numbers("the state after a step", step(x, patterns))
         if new.shape != x.shape:

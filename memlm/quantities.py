@@ -147,7 +147,7 @@ class Balls:
         return ball(number).log()
 
     def _weights(self, numbers, beta):
-        return [ball(Fraction(beta) * (min(numbers) - a)).exp() for a in numbers]
+        return [ball(_fractions("beta", beta) * (min(numbers) - a)).exp() for a in numbers]
 
     def _soft_min(self, numbers, beta):
         energy._positive("beta", beta)
