@@ -96,7 +96,8 @@ def certified(reading, n, r, d=1, precision=128):
     """The value of a reading as a python-flint ball, by rigorous integration. n and d whole numbers, r exact, such as a
     Fraction.
 
-    reading: one of the five functions of this module.
+    reading: one of the five functions of this module. ValueError where ``precision`` bits leave no digit certain; it names
+    the bits to try, of which the repaired reading takes some (n/2) log2(1/Z).
     """
     from flint import acb, arb, ctx
 
@@ -124,8 +125,12 @@ def certified(reading, n, r, d=1, precision=128):
         if reading in signs:  # the constant exp(sign/Z) is taken in, and nothing cancels
             values[reading] = over_balls(lambda s: (-signs[reading] * (-s).expm1() / z).exp()).log()
         if not values[reading].is_finite():
+            # integration is right to 2^-precision, and the repaired integral may be as small as Z^{n/2}
+            small = n / 2 * max(0.0, -float(ball.log_partition(n, r, d))) / math.log(2)
+            bits = max(2 * precision, 128 + math.ceil(small))
             raise ValueError(
-                f"no value is certain at n = {n}, r = {_short(r)} with {precision} bits; expected a greater precision"
+                f"no value is certain at n = {n}, r = {_short(r)} with {precision} bits; expected a greater precision, "
+                f"{bits} bits or so"
             )
         return values[reading]
     finally:
