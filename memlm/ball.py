@@ -14,12 +14,13 @@ r. A number d of balls may be a whole number or Fraction of any length: only log
 """
 
 import math
-from fractions import Fraction
+from numbers import Real
 
 import numpy as np
 from scipy.special import gammainc, gammaln, lambertw
 
 from memlm.certified import (  # noqa: F401
+    _short,
     certified_line_mass,
     certified_log_mass,
     certified_log_partition,
@@ -39,6 +40,8 @@ LARGEST = 1e300  # of n: beyond it the logarithms leave the range of floats
 
 def _checked(name, value, least=1, most=LARGEST):
     try:
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError("a masked array")
         value = np.asarray(value, dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is no number or array of numbers that floats hold: {error}; expected >= {least}") from None
@@ -56,13 +59,13 @@ def _log_count(d):
     """log d of numbers d >= 1, also of whole numbers and Fractions beyond 1e308, which become no floats. (...) -> (...)"""
     values = np.asarray(d)
     if values.dtype != object:
-        return np.log(_checked("d", values, most=np.finfo(float).max))
+        return np.log(_checked("d", d, most=np.finfo(float).max))
     return np.asarray(np.frompyfunc(_log_of_one, 1, 1)(values), dtype=float)
 
 
 def _log_of_one(d):
-    if not isinstance(d, int | float | Fraction) or not 1 <= d < math.inf:
-        raise ValueError(f"d is {d!r}; expected finite numbers >= 1")
+    if not isinstance(d, Real) or not 1 <= d < math.inf:
+        raise ValueError(f"d is {_short(d)}; expected finite numbers >= 1")
     try:
         return math.log(d)
     except OverflowError:  # of a Fraction, which log turns into a float

@@ -11,6 +11,7 @@ The paper's own bounds are written once, over the names of ``memlm.quantities``,
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from memlm.certified import _short
 from memlm.quantities import Balls, Floats
 from memlm.search import SIZES, Attack, attack, certify, margin
 
@@ -93,9 +94,9 @@ near_patterns = statement("S36", value=lambda q: q.steepest, upper=lambda q: 2 *
 def P2_at(beta):
     """0 <= E_MCHN - (log d)/beta - E_beta <= (max |rho|^2 - min |rho|^2)/2 at the inverse temperature beta. [S30]"""
     return statement(
-        f"S30 at beta = {beta}",
+        f"S30 at beta = {_short(beta)}",
         lower=_zero,
-        value=lambda q: q.M_at(beta) - q.log(q.d) / beta - q.E_at(beta),
+        value=lambda q: q.M_at(beta) - q.log(q.d) / q.number(beta) - q.E_at(beta),
         upper=lambda q: q.spread / 2,
     )
 
@@ -103,16 +104,16 @@ def P2_at(beta):
 def inner_product(beta):
     """h/2 <= E_MCHN <= h/2 + (log d)/beta: MCHN is a smooth search for the largest inner product. [S32]"""
     return statement(
-        f"S32 at beta = {beta}",
+        f"S32 at beta = {_short(beta)}",
         lower=lambda q: q.h / 2,
         value=lambda q: q.M_at(beta),
-        upper=lambda q: q.h / 2 + q.log(q.d) / beta,
+        upper=lambda q: q.h / 2 + q.log(q.d) / q.number(beta),
     )
 
 
 def shell(beta):
     """E_MCHN >= (|x| - max |rho|)^2 / 2, which sharpens E_MCHN >= 0. [S32]"""
-    return statement(f"S32, shell, at beta = {beta}", lower=lambda q: q.shell / 2, value=lambda q: q.M_at(beta))
+    return statement(f"S32, shell, at beta = {_short(beta)}", lower=lambda q: q.shell / 2, value=lambda q: q.M_at(beta))
 
 
 def _stated(value, lower=None, upper=None):

@@ -13,6 +13,15 @@ from operator import index
 BITS = 160  # working precision: 30 bits go to lgamma of 1e8, the rest is some 39 digits
 
 
+def _short(value):
+    """``value``, or in words where it is a whole number or Fraction so long that Python refuses to write it."""
+    if isinstance(value, Fraction) and max(value.numerator.bit_length(), value.denominator.bit_length()) > 200:
+        return f"a Fraction {_short(value.numerator)} / {_short(value.denominator)}"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"{'-' if value < 0 else ''}a number of {value.bit_length()} bits"
+    return value
+
+
 def checked_power(power):
     """``power``, or a ValueError unless it is 1 or 2."""
     try:
@@ -20,7 +29,7 @@ def checked_power(power):
     except (TypeError, ValueError):
         fine = False
     if not fine:
-        raise ValueError(f"power is {power!r}; expected 1 for exp(-|y|) or 2 for exp(-|y|^2)")
+        raise ValueError(f"power is {_short(power)!r}; expected 1 for exp(-|y|) or 2 for exp(-|y|^2)")
     return power
 
 
@@ -44,7 +53,9 @@ def exact_ball(name, value):
         value = value if hasattr(value, "as_integer_ratio") else index(value)
         return arb(fmpq(*map(int, value.as_integer_ratio())))
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} is {value!r}; expected a finite exact number (int, Fraction, float) or a ball") from None
+        raise ValueError(
+            f"{name} is {_short(value)!r}; expected a finite exact number (int, Fraction, float) or a ball"
+        ) from None
 
 
 def _ball(name, value, least=0):
@@ -172,7 +183,7 @@ def _fraction(name, value):
     try:
         return Fraction(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} is {value!r}; expected a finite exact number (int, Fraction)") from None
+        raise ValueError(f"{name} is {_short(value)!r}; expected a finite exact number (int, Fraction)") from None
 
 
 def certified_line_mass(patterns, radii):
@@ -187,7 +198,7 @@ def certified_line_mass(patterns, radii):
         raise ValueError(f"{len(patterns)} patterns and {len(radii)} radii; expected equally many, at least 1")
     patterns, radii = ([_fraction(name, v) for v in values] for name, values in (("pattern", patterns), ("radius", radii)))
     if min(radii) <= 0:
-        raise ValueError(f"radius is {min(radii)}; expected > 0")
+        raise ValueError(f"radius is {_short(min(radii))}; expected > 0")
     ordered = sorted(patterns)
     cuts = {p + sign * r for p, r in zip(patterns, radii, strict=True) for sign in (-1, 1)}
     cuts = sorted(cuts | {(p + q) / 2 for p, q in pairwise(ordered)})

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from memlm.energy import LARGEST, _numbers, _positive, log_sum_exp, seeded, whole
+from memlm.energy import LARGEST, _callable, _numbers, _positive, _rows, _slacks, log_sum_exp, seeded, whole
 from memlm.layered import (
     _checked,
     bookkeeping,
@@ -166,11 +166,10 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
 
     Half of the first draws have coordinates rounded to halves, so that ties, duplicates and states on a pattern occur. Half
     of the tries go into the hundred worst stacks of each shape, which are perturbed by ever smaller noise in x and patterns.
-    ValueError where the margin is nan, or not one number for each stack.
+    ValueError where the margin is nan or +inf, or not one floating-point number for each stack.
     """
-    tries, shapes = whole("tries", tries), list(shapes)
-    if not shapes:
-        raise ValueError("shapes holds 0 entries; expected at least one (n, layers, patterns a layer, spread)")
+    tries, shapes = whole("tries", tries), _rows("shapes", shapes, ("n", "layers", "patterns a layer", "spread"))
+    _callable("margin", margin)
     generator = seeded(seed)
     worst, done = None, 0
     for n, layers, per_layer, spread in shapes:
@@ -196,18 +195,13 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
 
 
 def _computed(margin, stacks, per_layer):
-    """The margin of each stack. A nan is an error: every comparison would drop it, and acquit."""
+    """The margin of each stack."""
     x, groups = _split(stacks, per_layer)
-    values = torch.as_tensor(margin(x, groups), dtype=torch.float64)
-    if values.shape != x.shape[:-1]:
-        raise ValueError(
-            f"margin has shape {tuple(values.shape)}; expected {tuple(x.shape[:-1])}, one number for each stack"
-        )
-    if values.isnan().any():
-        bad = values.isnan().nonzero()[0, 0]
-        where = f"x = {x[bad].tolist()}, groups = {[group[bad].tolist() for group in groups]}"
-        raise ValueError(f"margin is nan at {where}; expected a number")
-    return values
+
+    def point(i):
+        return f"x = {x[i].tolist()}, groups = {[group[i].tolist() for group in groups]}"
+
+    return _slacks("margin", margin(x, groups), x.shape[:-1], "stack", point)
 
 
 def _split(stack, per_layer):
@@ -240,7 +234,7 @@ def storage_trials(seed, radii=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0), random_set
 
 def least_separation(r, d):
     """The least distance of d >= 2 patterns that meets the margin condition of S44 for balls of radius r > 0, to 1e-12."""
-    (r, d), most = (_positive("r", r), whole("d", d, 2)), LARGEST / 4
+    (r, d), most = (_positive("r", r), float(whole("d", d, 2))), LARGEST / 4
     if r > most:
         raise ValueError(f"r is {r}; expected a number of at most {most}")
     low = (r + math.sqrt(r * r + 4)) / 2

@@ -7,7 +7,10 @@ its energy calls for, and ``gradient_error`` holds the two against each other by
 import math
 from functools import reduce
 
+import numpy as np
 import torch
+
+from memlm.certified import _short
 
 BLOCK = 2**17  # differences held at a time: 1 MiB, in cache, and enough for two threads
 LARGEST = 1e150  # coordinates up to here: their squared distances stay finite for n up to 1e7; below 1e-150 squares vanish
@@ -15,14 +18,80 @@ SMALLEST = 2.0**-1022  # the least positive number with all its digits
 
 
 def _reals(name, value):
-    """``value`` as a float64 tensor, whatever numbers it holds; ValueError if it holds none or complex ones."""
+    """``value`` as a float64 tensor, whatever numbers it holds; ValueError if it holds none, complex or masked ones, or
+    whole numbers beyond 2^53, of which float64 holds only some."""
     try:
-        if torch.as_tensor(value).is_complex():
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError("a masked array")
+        given = torch.as_tensor(value)
+        if given.is_complex():
             raise TypeError("complex numbers")
-        return torch.as_tensor(value, dtype=torch.float64)
+        reals = torch.as_tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{name} is no array of real numbers ({reason}); expected numbers") from None
+    long = _long(value if isinstance(value, list | tuple) else given)
+    if long is not None:
+        raise ValueError(f"{name} holds the whole number {long}; expected whole numbers up to 2^53 in size, or floats")
+    return reals
+
+
+def _long(value):
+    """The first whole number beyond 2^53 among numbers, tensors and lists of them; None if there is none."""
+    if isinstance(value, list | tuple):
+        return next((long for long in map(_long, value) if long is not None), None)
+    if isinstance(value, int):
+        return _short(value) if abs(value) > 2**53 else None
+    value = torch.as_tensor(value)
+    if value.is_floating_point() or value.is_complex() or value.numel() == 0:
+        return None
+    rounded = value.double()
+    long = (rounded.abs() > 2**53) | (rounded.long() != value.long())  # 2^53 + 1 rounds to 2^53
+    return value[long].tolist()[0] if long.any() else None
+
+
+def _slacks(name, value, shape, each, point):
+    """What a search compares, as a float64 tensor of ``shape``: one float ``each``, none of them nan or +inf.
+
+    A comparison would drop a nan and acquit; +inf is an overflow; a truth value or a whole number is never below 0 by
+    accident of its type. ValueError with point(i) for the first bad one.
+    """
+    values = _reals(name, value)
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; expected {tuple(shape)}, one number for each {each}")
+    if not torch.as_tensor(value).is_floating_point():
+        kind = str(torch.as_tensor(value).dtype).removeprefix("torch.")
+        raise ValueError(f"{name} has the dtype {kind}; expected floating-point numbers, below 0 where it is violated")
+    bad = values.isnan() | (values == torch.inf)
+    if bad.any():
+        i = bad.nonzero()[0, 0]
+        raise ValueError(f"{name} is {values[i].item()} at {point(i)}; expected a number")
+    return values
+
+
+def _callable(name, value):
+    if not callable(value):
+        raise ValueError(f"{name} is {value!r}; expected a function")
+    return value
+
+
+def _generator(value):
+    if not isinstance(value, torch.Generator):
+        raise ValueError(f"generator is {_short(value)}; expected a torch.Generator")
+    return value
+
+
+def _rows(name, value, columns, each="entries"):
+    """``value`` as a list of tuples of one entry for each of the ``columns``, at least one; else a ValueError."""
+    try:
+        rows = [tuple(row) for row in value]
+    except TypeError:
+        rows = [()]
+    wrong = [row for row in rows if len(row) != len(columns)]
+    if wrong or not rows:
+        held = f"is {_short(value)}" if wrong else f"holds 0 {each}"
+        raise ValueError(f"{name} {held}; expected at least one ({', '.join(columns)})")
+    return rows
 
 
 def _numbers(name, value, largest=math.inf):
@@ -58,13 +127,6 @@ def _positive(name, value):
 
 def _tolerance(tol):
     return 0.0 if isinstance(tol, int | float) and tol == 0 else _positive("tol", tol)
-
-
-def _short(value):
-    # no str() of a huge whole number: Python refuses it beyond 4300 digits
-    if isinstance(value, int) and value.bit_length() > 200:
-        return f"{'-' if value < 0 else ''}a number of {value.bit_length()} bits"
-    return value
 
 
 def whole(name, value, least=1):
@@ -278,8 +340,10 @@ def flip_step(x, patterns, energy=hopfield_energy):
     if not (x.abs() == 1).all():
         raise ValueError(f"x holds {x[x.abs() != 1][0].item()}; expected coordinates -1 or 1")
 
+    _callable("energy", energy)
+
     def at(state):
-        value = torch.as_tensor(energy(state, patterns), dtype=torch.float64)
+        value = _reals("energy", energy(state, patterns))
         if value.shape != x.shape[:-1]:
             raise ValueError(f"energy has shape {tuple(value.shape)}; expected {tuple(x.shape[:-1])}, one number a state")
         return _finite("energy", value)
@@ -299,7 +363,7 @@ def retrieve(x, patterns, step=mean_shift_step, tol=1e-10, max_steps=10_000):
     a step leaves the finite numbers or the shape of x.
     """
     x, patterns = _checked(x, patterns)
-    tol = _tolerance(tol)
+    tol, step = _tolerance(tol), _callable("step", step)
     for _ in range(whole("max_steps", max_steps)):
         new = _numbers("the state after a step", step(x, patterns))
         if new.shape != x.shape:

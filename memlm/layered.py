@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from memlm.energy import LARGEST, _numbers, _positive, distances, log_sum_exp, whole
+from memlm.energy import LARGEST, _generator, _numbers, _positive, distances, log_sum_exp, whole
 
 
 def _broadcast(*shapes):
@@ -182,6 +182,7 @@ def random_stack(count, layers, per_layer, n, spread, generator):
     """
     if not all(isinstance(size, int) and 1 <= size < 2**31 for size in (count, layers, per_layer, n)):
         raise ValueError(f"sizes are {(count, layers, per_layer, n)}; expected whole numbers >= 1")
+    _generator(generator)
     drawn = torch.randn(count, layers * per_layer + 1, n, dtype=torch.float64, generator=generator)
     drawn = _positive("spread", spread) * drawn
     return drawn[:, 0], list(drawn[:, 1:].split(per_layer, -2))
@@ -214,6 +215,10 @@ def storage_margin(s, r, d):
     ):
         if not fine.all():
             raise ValueError(f"{name} is {values[~fine][0].item()}; expected {expected}")
+    if not _broadcast(s.shape, r.shape, d.shape):
+        raise ValueError(
+            f"s, r and d have shapes {tuple(s.shape)}, {tuple(r.shape)} and {tuple(d.shape)}; expected such as broadcast"
+        )
     crowd = (d - 1).log() + s.log() + torch.maximum(-r.log(), (2 * s).log()) - s * (s - 2 * r)
     return torch.where(d == 1, torch.inf, torch.minimum(s - (r + (r.square() + 4).sqrt()) / 2, -crowd))
 
@@ -223,7 +228,10 @@ def stores_every_pattern(patterns, r):
 
     True is a proof. False says only that the condition is not met.
     """
-    return bool((storage_margin(_separation(patterns).clamp(max=LARGEST), r, len(patterns)) > 0).item())
+    met = storage_margin(_separation(patterns).clamp(max=LARGEST), r, len(patterns)) > 0
+    if met.numel() != 1:
+        raise ValueError(f"r has shape {tuple(met.shape)}; expected one number > 0, the radius of every ball")
+    return bool(met.item())
 
 
 def storage_slack(patterns, r, generator, points=16):
@@ -231,8 +239,9 @@ def storage_slack(patterns, r, generator, points=16):
 
     The least of 1 - |x+ - rho|/r over states x in the ball of rho (self-map) and of 1 - 2 |Cov(x)| (contraction: mean shift
     has the derivative 2 Cov). States: ``points`` inside, ``points`` on the sphere, and the points of the sphere towards
-    each other pattern and towards the mean of all, where the pull away is strongest. ValueError where a slack is nan.
+    each other pattern and towards the mean of all, where the pull away is strongest. ValueError where a slack is not finite.
     """
+    _generator(generator)
     patterns, r, points = _numbers("patterns", patterns, LARGEST), _positive("r", r), whole("points", points)
     if patterns.ndim != 2 or 0 in patterns.shape:
         raise ValueError(f"patterns have shape {tuple(patterns.shape)}; expected (d, n) with d >= 1 and n >= 1")
@@ -251,6 +260,7 @@ def _ball_slack(patterns, rho, r, generator, points):
     rows = weights.sqrt().unsqueeze(-1) * (patterns - after.unsqueeze(-2))
     spread = torch.linalg.eigvalsh(rows @ rows.mT if d < n else rows.mT @ rows)[:, -1]
     slacks = torch.cat([1 - after.norm(dim=-1) / r, 1 - 2 * spread])
-    if slacks.isnan().any():
-        raise ValueError(f"slack is nan in the ball of radius {r} round {rho.tolist()}; expected numbers")
+    if not slacks.isfinite().all():
+        bad = slacks[~slacks.isfinite()][0].item()
+        raise ValueError(f"slack is {bad} in the ball of radius {r} round {rho.tolist()}; expected numbers")
     return slacks.min().item()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from memlm.energy import LARGEST, _numbers, seeded, whole
+from memlm.energy import LARGEST, _callable, _numbers, _slacks, seeded, whole
 from memlm.energy import log_sum_exp as lse
 
 
@@ -192,14 +192,8 @@ def hostile(count, n, scale, generator):
 
 
 def _computed(slack, x, y):
-    """slack(x, y), one number for each pair. A nan is an error: a comparison would drop it, and acquit."""
-    value = torch.as_tensor(slack(x, y), dtype=torch.float64)
-    if value.shape != x.shape[:-1]:
-        raise ValueError(f"slack has shape {tuple(value.shape)}; expected {tuple(x.shape[:-1])}, one number for each pair")
-    if value.isnan().any():
-        bad = value.isnan().nonzero()[0, 0]
-        raise ValueError(f"slack is nan at x = {x[bad].tolist()}, y = {y[bad].tolist()}; expected a number")
-    return value
+    """slack(x, y), one number for each pair."""
+    return _slacks("slack", slack(x, y), x.shape[:-1], "pair", lambda i: f"x = {x[i].tolist()}, y = {y[i].tolist()}")
 
 
 def _at_least_4000(tries):
@@ -212,8 +206,9 @@ def attack(slack, tries, seed=0):
     """Search for pairs of vectors with slack(x, y) < 0: Found. n from 1 to 50, entries from 1e-3 to 1e4.
 
     Each of ten generations keeps the twentieth of least slack and tries copies of it, moved in half of their entries.
-    ValueError where the slack is nan, or not one number for each pair.
+    ValueError where the slack is nan or +inf, or not one floating-point number for each pair.
     """
+    _callable("slack", slack)
     count, best = -(-_at_least_4000(tries) // 4000) * 20, None
     generator = seeded(seed)
     for n in (1, 2, 3, 8, 50):

@@ -4,7 +4,7 @@
 ball, which holds the true value for certain. A statement written over these names can be searched with the one and proved
 or refuted with the other. The names, for patterns rho_1 .. rho_d and a state x (M is the largest |rho_i|):
 
-    d, log(d)      number of patterns
+    d, log(d)      number of patterns;  number(beta): a constant > 0 of the statement in this arithmetic
     g, E           eq. (3) and (4)
     M_at(beta)     MCHN energy;  E_at(beta) = -(1/beta) log sum_i exp(-(beta/2) |x - rho_i|^2), so that E = 2 E_at(2)
     spread         M^2 - min |rho_i|^2, the largest of c_i = M^2 - |rho_i|^2
@@ -24,13 +24,14 @@ from itertools import combinations
 import torch
 
 from memlm import energy
-from memlm.certified import exact_ball
+from memlm.certified import _short, exact_ball
 
 
 class Floats:
     """The quantities in float64: x (..., n), patterns (d, n) -> each (...) or (). Computed when first asked for."""
 
     log = staticmethod(torch.log)
+    number = staticmethod(lambda number: energy._positive("beta", number))
 
     def __init__(self, x, patterns):
         self.x, self.patterns = energy._checked(x, patterns)
@@ -84,6 +85,12 @@ class Floats:
         return far.sqrt() * (-far).exp()
 
 
+def _are_lists(x, patterns):
+    """Are x a list of numbers and patterns a list of such lists?"""
+    rows = [x, *patterns] if isinstance(patterns, list) else [patterns]
+    return all(isinstance(row, list) and not any(isinstance(a, list) for a in row) for row in rows)
+
+
 def ball(number):
     """A whole number, a Fraction or a finite float as a python-flint ball at the precision in force; a ball as it is."""
     return exact_ball("number", number)
@@ -96,13 +103,13 @@ def _fractions(name, numbers):
     try:
         return Fraction(numbers)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} holds {numbers!r}; expected finite exact numbers (int, Fraction, float)") from None
+        raise ValueError(f"{name} holds {_short(numbers)!r}; expected finite exact numbers (int, Fraction, float)") from None
 
 
 def rational_point(x, patterns):
     """x (n,) and patterns (d, n) of whole numbers, Fractions or floats as lists of Fractions, exactly those numbers."""
     x, patterns = _fractions("x", x), _fractions("patterns", patterns)
-    lists = isinstance(x, list) and isinstance(patterns, list) and all(isinstance(rho, list) for rho in patterns)
+    lists = _are_lists(x, patterns)
     if not lists or not x or not patterns or any(len(rho) != len(x) for rho in patterns):
         sizes = f"n = {len(x)} and patterns of {[len(rho) for rho in patterns]}" if lists else "no lists of numbers"
         raise ValueError(f"the point has {sizes}; expected (n,) and (d, n) with n >= 1 and d >= 1")
@@ -134,11 +141,13 @@ class Balls:
     k = cached_property(lambda self: ball(self._sq.count(min(self._sq))))
     spread = cached_property(lambda self: ball(max(self._c)))
 
+    number = staticmethod(ball)
+
     def log(self, number):
         return ball(number).log()
 
     def _weights(self, numbers, beta):
-        return [ball(Fraction(beta) * (min(numbers) - a)).exp() for a in numbers]
+        return [ball(_fractions("beta", beta) * (min(numbers) - a)).exp() for a in numbers]
 
     def _soft_min(self, numbers, beta):
         energy._positive("beta", beta)

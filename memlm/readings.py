@@ -52,7 +52,7 @@ def _inverse(log_z, most, n, r, d):
     """1/Z from log Z; ValueError if it is above ``most``."""
     if -log_z > math.log(float(most)):
         size = f"{math.exp(-log_z):.3g}" if log_z > -700 else f"exp({-log_z:.6g})"
-        raise ValueError(f"1/Z is {size} at n = {n}, r = {r}, d = {_short(d)}; expected at most {most}")
+        raise ValueError(f"1/Z is {size} at n = {n}, r = {_short(r)}, d = {_short(d)}; expected at most {most}")
     return math.exp(-log_z)
 
 
@@ -96,7 +96,8 @@ def certified(reading, n, r, d=1, precision=128):
     """The value of a reading as a python-flint ball, by rigorous integration. n and d whole numbers, r exact, such as a
     Fraction.
 
-    reading: one of the five functions of this module.
+    reading: one of the five functions of this module. ValueError where ``precision`` bits leave no digit certain; it names
+    the bits to try, of which the repaired reading takes some (n/2) log2(1/Z).
     """
     from flint import acb, arb, ctx
 
@@ -104,12 +105,13 @@ def certified(reading, n, r, d=1, precision=128):
     if reading not in (consistent, hybrid, hybrid_repaired, *signs):
         raise ValueError(f"reading is {reading!r}; expected one of the five of memlm.readings")
     if not isinstance(d, int) or d < 1:
-        raise ValueError(f"d is {d!r}; expected a whole number >= 1")
+        raise ValueError(f"d is {_short(d)}; expected a whole number >= 1")
+    precision = whole("precision", precision, 2)
     before, ctx.prec = ctx.prec, precision
     try:
         radius = exact_ball("r", r)
         if not radius > 0:
-            raise ValueError(f"r is {r}; expected a number > 0")
+            raise ValueError(f"r is {_short(r)}; expected a number > 0")
         surface = d * n * arb.pi() ** (arb(n) / 2) / (arb(n) / 2 + 1).gamma()
 
         unit = min(radius, arb(1))  # of length: the integral is then no power of a small radius
@@ -123,7 +125,13 @@ def certified(reading, n, r, d=1, precision=128):
         if reading in signs:  # the constant exp(sign/Z) is taken in, and nothing cancels
             values[reading] = over_balls(lambda s: (-signs[reading] * (-s).expm1() / z).exp()).log()
         if not values[reading].is_finite():
-            raise ValueError(f"no value is certain at n = {n}, r = {r} with {precision} bits; expected a greater precision")
+            # integration is right to 2^-precision, and the repaired integral may be as small as Z^{n/2}
+            small = n / 2 * max(0.0, -float(ball.log_partition(n, r, d))) / math.log(2)
+            bits = max(2 * precision, 128 + math.ceil(small))
+            raise ValueError(
+                f"no value is certain at n = {n}, r = {_short(r)} with {precision} bits; expected a greater precision, "
+                f"{bits} bits or so"
+            )
         return values[reading]
     finally:
         ctx.prec = before

@@ -31,6 +31,8 @@ class Exponent(NamedTuple):
 
 def _floats(name, values):
     try:
+        if isinstance(values, np.ma.MaskedArray):
+            raise TypeError("it is a masked array")
         values = np.asarray(values, dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} holds no numbers ({error}); expected positive numbers") from None
@@ -73,16 +75,16 @@ def exponent_range(x_low, x_high, y):
     inside; each interval is searched on 41 points, ends included. x_low, x_high, y (m,), 2 <= m <= 4. ValueError where
     the intervals have a point in common: with all x equal there, the slope has no bound.
     """
-    if len(y) > 4:
-        raise ValueError(f"y has {len(y)} entries; expected at most 4")
-    x_low, x_high = _floats("x_low", x_low), _floats("x_high", x_high)
+    y, x_low, x_high = _floats("y", y), _floats("x_low", x_low), _floats("x_high", x_high)
+    if y.size > 4:
+        raise ValueError(f"y has {y.size} entries; expected at most 4")
     if x_low.shape != x_high.shape or x_low.ndim != 1 or not (x_low <= x_high).all():
         raise ValueError(f"x_low is {x_low} and x_high is {x_high}; expected two lists of equal length, the second above")
     central = fit_exponent(np.sqrt(x_low) * np.sqrt(x_high), y).value
     if not x_low.max() > x_high.min():
         raise ValueError(f"x_low is {x_low} and x_high is {x_high}; expected intervals without a point common to all")
     grid = np.array(list(product(*(np.geomspace(a, b, 41) for a, b in zip(x_low, x_high, strict=True)))))
-    u, v = np.log(grid), np.log(np.asarray(y, float))
+    u, v = np.log(grid), np.log(y)
     centred = u - u.mean(1, keepdims=True)
     slopes = centred @ v / (centred**2).sum(1)
     return Exponent(central, float(slopes.min()), float(slopes.max()))

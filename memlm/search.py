@@ -9,7 +9,7 @@ from itertools import product
 
 import torch
 
-from memlm.energy import _checked, _reals, seeded, whole
+from memlm.energy import _checked, _reals, _rows, seeded, whole
 from memlm.quantities import ball, rational_point
 
 SIZES = tuple(product((1, 2, 3, 4, 5, 8, 16, 64), (1, 2, 3, 5, 8, 16, 64)))  # (d, n)
@@ -23,9 +23,11 @@ def margin(bound, x, patterns):
     The second is 4 eps (n + d + 8) (1 + (|x| + max |rho|)^2 + |value| + |the end that is least|): sums of n products or of d
     exponentials, of numbers no larger than that, are this exact. A margin below it in size cannot be told from equality.
     The other end has no part in it, however large, nor can it hide a violation: the end that is farther beyond its own
-    rounding counts. ValueError where a part is nan, or neither one number nor of the shape of the states.
+    rounding counts. ValueError where a part is nan, truth values, or neither one number nor of the shape of the states,
+    and where the value is infinite on the side that would acquit.
     """
     x, patterns = _checked(x, patterns)
+    _is_bound(bound)
     parts = _tensors(bound, x, patterns)
     for name, part in parts.items():
         if part.shape not in (x.shape[:-1], ()):
@@ -37,13 +39,31 @@ def margin(bound, x, patterns):
     return _margin(bound, parts, x, patterns)
 
 
+def _is_bound(bound):
+    if not (hasattr(bound, "parts") and hasattr(bound, "exact")):
+        raise ValueError(f"bound is {bound!r}; expected a memlm.bounds.Bound")
+
+
+def _three(name, parts):
+    if not isinstance(parts, list | tuple) or len(parts) != 3:
+        raise ValueError(f"{name} gives {parts!r}; expected three, (lower, value, upper)")
+    return parts
+
+
+def _part(bound, name, part):
+    reals = _reals(f"{bound.name}: {name}", part)
+    if torch.as_tensor(part).dtype == torch.bool:
+        raise ValueError(f"{bound.name}: {name} is a truth value; expected numbers, what is compared and not the comparison")
+    return reals
+
+
 def _tensors(bound, x, patterns):
     """{"lower": tensor, ...} of the parts that the bound has. One that it has and does not compute is an error."""
-    named = dict(zip(("lower", "value", "upper"), bound.parts(x, patterns), strict=True))
+    named = dict(zip(("lower", "value", "upper"), _three(bound.name, bound.parts(x, patterns)), strict=True))
     for name, part in named.items():
         if (part is None) != (getattr(bound, name) is None):
             raise ValueError(f"{bound.name}: {name} gives {part}; expected numbers where the bound has {name}=, else None")
-    return {name: _reals(f"{bound.name}: {name}", part) for name, part in named.items() if part is not None}
+    return {name: _part(bound, name, part) for name, part in named.items() if part is not None}
 
 
 def _same_for_all(bound, name, part, states, patterns):
@@ -65,6 +85,9 @@ def _margin(bound, parts, x, patterns):
     if gaps.isnan().any():
         where = x[gaps.isnan().any(0)][0]
         raise ValueError(f"{bound.name} is nan at x = {where.tolist()}; expected numbers, infinite ones included")
+    if (acquitted := (gaps == torch.inf).any(0) & value.isinf()).any():  # an end may be infinite, and is then no bound
+        where, held = x[acquitted][0].tolist(), value.broadcast_to(acquitted.shape)[acquitted][0].item()
+        raise ValueError(f"{bound.name}: value is {held} at x = {where}; expected a finite number")
     reach = (x.norm(dim=-1) + patterns.norm(dim=-1).max()).square()
     sizes = torch.stack([1 + reach + _size(above) + _size(below) for above, below in pairs]).detach()
     rounding = 4 * EPSILON * (sum(patterns.shape) + 8) * sizes
@@ -144,9 +167,8 @@ def attack(bound, tries=100_000, seed=0, sizes=SIZES):
     Reproducible from the seed. A margin that rounding may have made (see ``margin``) counts as 0, so slack < 0 means a
     violation beyond rounding and slack = 0 that the bound is met to within rounding; ``certify`` decides such a point.
     """
-    tries, sizes = whole("tries", tries), [(whole("d", d), whole("n", n)) for d, n in sizes]
-    if not sizes:
-        raise ValueError("sizes holds 0 pairs; expected at least one (d, n)")
+    _is_bound(bound)
+    tries, sizes = whole("tries", tries), [(whole("d", d), whole("n", n)) for d, n in _rows("sizes", sizes, "dn", "pairs")]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the tensors are small; and the answer shall not depend on the number of cores
     try:
@@ -188,7 +210,7 @@ def _certain(name, part):
 
 def _ends(bound, x, patterns):
     """The pairs (smaller, larger) that the bound claims at a point, from its exact twin."""
-    lower, value, upper = bound.exact(x, patterns)
+    lower, value, upper = _three(f"{bound.name}: exact", bound.exact(x, patterns))
     value = _certain(f"{bound.name}: exact value", value)
     pairs = []
     for name, end, function in (("lower", lower, bound.lower), ("upper", upper, bound.upper)):
@@ -212,10 +234,12 @@ def certify(bound, exact_point, most=4096):
     """
     import flint
 
+    _is_bound(bound)
     if bound.exact is None:
         raise ValueError(f"{bound.name} has no exact twin; expected Bound(exact=...) with balls for lower, value and upper")
-    if len(exact_point) != 2:
-        raise ValueError(f"the point has {len(exact_point)} parts; expected two, x (n,) and patterns (d, n)")
+    if not isinstance(exact_point, list | tuple) or len(exact_point) != 2:
+        held = f"has {len(exact_point)} parts" if isinstance(exact_point, list | tuple) else f"is {exact_point!r}"
+        raise ValueError(f"the point {held}; expected two, x (n,) and patterns (d, n)")
     x, patterns = rational_point(*exact_point)
     bits, most = 64, whole("most", most, 64)
     while bits <= most:

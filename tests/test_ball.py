@@ -458,3 +458,15 @@ def test_proofs_about_radii_want_balls_and_at_least_one_case():
             call()
     touching = [0.1, 0.1 + 0.2], [0.1, 0.1]  # as floats 0.2 apart less the last digit; in float arithmetic exactly 0.2
     assert ball_proofs.separated(*touching) == (Fraction(0.1 + 0.2) - Fraction(0.1) > 2 * Fraction(0.1))
+
+
+def test_numbers_of_balls_of_every_kind_and_length():
+    assert ball.log_partition(3, 1, [np.int64(5), 10**30])[0] == ball.log_partition(3, 1, 5)
+    for d, message in (
+        (-(10**5000), "d is -a number of 16610 bits"),
+        (Fraction(1, 10**5000), "d is a Fraction 1 / a number of 16610 bits"),
+        ([np.int64(0), 10**30], "d is 0"),
+        (np.ma.masked_array([1.0, 2.0], [0, 1]), "a masked array"),
+    ):
+        with pytest.raises(ValueError, match=f"{message}.*expected"):
+            ball.log_partition(3, 1, d)

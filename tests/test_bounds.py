@@ -510,3 +510,38 @@ LESS = [
 def test_certificates_and_attacks_refuse_what_they_cannot_use(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def _exact(parts):
+    return Bound(value=energy.layer_energy, upper=energy.layer_energy, exact=lambda x, p: parts, name="mine")
+
+
+MALFORMED = [
+    (lambda: attack("P1", 100), "bound is 'P1'; expected a memlm.bounds.Bound"),
+    (lambda: certify(None, ([0], [[0]])), "bound is None; expected"),
+    (lambda: attack(bounds.P1, 100, sizes=None), "sizes is None; expected at least one"),
+    (lambda: attack(bounds.P1, 100, sizes=[3]), r"sizes is \[3\]; expected at least one"),
+    (lambda: attack(bounds.P1, 100, sizes=[(1,)]), r"sizes is \[\(1,\)\]; expected at least one"),
+    (lambda: certify(bounds.P1, None), "the point is None; expected two"),
+    (lambda: certify(bounds.P1, ([[1]], [[0]])), "the point has no lists of numbers; expected"),
+    (lambda: certify(bounds.P1, ([1], [[[0]]])), "the point has no lists of numbers; expected"),
+    (lambda: certify(_exact(None), ([0], [[0]])), "mine: exact gives None; expected three"),
+    (lambda: certify(_exact((None, 0)), ([0], [[0]])), "mine: exact gives .*expected three"),
+    (lambda: attack(Bound(value=abs, upper=abs, together=lambda x, p: None), 10), "bound gives None; expected three"),
+    (lambda: attack(Bound(value=lambda x, p: x.sum(-1) >= 0, lower=lambda x, p: 0), 10), "value is a truth value; expected"),
+    (lambda: attack(Bound(value=lambda x, p: x[..., 0] * 0 - math.inf, upper=lambda x, p: 0), 10), "value is -inf at x = "),
+    (lambda: attack(bounds.P2_at(Fraction(1, 10**5000)), 10), "beta is a Fraction .*expected a finite number > 0"),
+    (lambda: attack(bounds.P2_at("one"), 10), "beta is one; expected a finite number > 0"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), MALFORMED)
+def test_what_is_no_bound_no_size_and_no_point_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("make", [bounds.P2_at, bounds.inner_product, bounds.shell])
+def test_an_inverse_temperature_may_be_a_fraction(make):
+    assert attack(make(Fraction(1, 3)), 500).slack == attack(make(1 / 3), 500).slack >= 0
+    assert certify(make(Fraction(1, 3)), ([1], [[0], [5]])) is False

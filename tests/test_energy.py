@@ -389,3 +389,10 @@ SILENT = [
 def test_what_would_give_a_silent_nan_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_energy_that_returns_nothing_is_named():
+    x = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
+    for nothing in (None, "low", 1j):
+        with pytest.raises(ValueError, match="energy is no array of real numbers"):
+            energy.flip_step(x, x, lambda state, patterns, value=nothing: value)

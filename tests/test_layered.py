@@ -6,6 +6,7 @@
 import math
 
 import mpmath
+import numpy as np
 import pytest
 import sympy as sp
 import torch
@@ -402,3 +403,46 @@ def test_A3_balls_are_disjoint_or_not_at_any_distance_from_0():
         assert layered.disjoint(pair, 2.0**-11 * 0.999) and not layered.disjoint(pair, 2.0**-11 * 1.001)
     tiny = torch.tensor([[0.0, 0.0], [0.0, 1e-200]], dtype=torch.float64)
     assert layered.disjoint(tiny, 0.49e-200) and not layered.disjoint(tiny, 0.51e-200)
+
+
+def test_a_margin_is_a_real_floating_point_number():
+    def wrong(x, g):
+        return x.sum(-1) * 0 - 1
+
+    assert search(wrong, 200, 0).slack == -1
+    for message, change in {
+        "the dtype bool": lambda v: v >= 0,
+        "the dtype int64": lambda v: v.long(),
+        "complex numbers": lambda v: v + 1j,
+        "NoneType": lambda v: None,
+        "margin is inf at x": lambda v: v * -math.inf,
+    }.items():
+        with pytest.raises(ValueError, match=f"{message}.*expected"):
+            search(lambda x, g, change=change: change(wrong(x, g)), 200, 0)
+    for shapes in (None, [3], [(1, 2)], []):
+        with pytest.raises(ValueError, match=r"shapes .*expected at least one"):
+            search(descent.bounds_margin, 200, 0, shapes)
+
+
+def test_whole_numbers_that_float64_would_round_are_refused():
+    pair = [[2**60], [2**60 + 100]]
+    lists = [pair, torch.tensor(pair), np.array(pair), [[2**60, 0.5], [0, 0]], np.array([[2**63 + 1]], dtype=np.uint64)]
+    for points in (*lists, [[2**53 + 1]], [[-(2**53) - 1]]):
+        with pytest.raises(ValueError, match=r"holds the whole number .*expected whole numbers up to 2"):
+            layered.disjoint(points, 1.0)
+    assert layered.disjoint([[2**53], [-(2**53)]], 1.0) and layered.disjoint([[1], [5]], 1.0)
+    with pytest.raises(ValueError, match="masked array"):
+        layered.disjoint(np.ma.masked_array([[1.0], [9.0]], [[0], [1]]), 1.0)
+
+
+def test_storage_functions_name_what_does_not_fit():
+    pair = torch.tensor([[0.0], [9.0]], dtype=torch.float64)
+    for call, message in (
+        (lambda: layered.storage_margin([1.0, 2], [1.0, 2, 3], 2), r"s, r and d have shapes \(2,\), \(3,\) and"),
+        (lambda: layered.stores_every_pattern(pair, [1.0, 2.0]), r"r has shape \(2,\); expected one number > 0"),
+        (lambda: layered.storage_slack(pair, 1, 5), "generator is 5; expected a torch.Generator"),
+        (lambda: layered.random_stack(1, 1, 1, 1, 1.0, 5), "generator is 5; expected a torch.Generator"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert layered.storage_margin([[1.0], [2]], [1.0, 2, 3], 2).shape == (2, 3)

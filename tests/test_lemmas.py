@@ -79,5 +79,24 @@ def test_a_slack_that_is_nan_or_of_another_shape_is_an_error_that_names_the_vect
     for wrong in (lambda x, y: lemmas.convexity(x, y).sum(), lambda x, y: x, lambda x, y: 1.0):
         with pytest.raises(ValueError, match=r"slack has shape .*, one number for each pair"):
             lemmas.attack(wrong, 4000)
-    nothing = lemmas.attack(lambda x, y: torch.full((len(x),), torch.inf), 4000)
-    assert nothing.slack == torch.inf and claims.attacked("nothing", nothing.slack, nothing.tries).passed is None
+    with pytest.raises(ValueError, match=r"slack is inf at x = \[.*\], y = \[.*\]; expected a number"):
+        lemmas.attack(lambda x, y: torch.full((len(x),), torch.inf), 4000)
+    assert claims.attacked("nothing", torch.inf, 4000).passed is None
+
+
+def test_a_slack_is_a_real_floating_point_number():
+    def wrong(x, y):
+        return -lemmas.convexity(x, y) - 1
+
+    assert lemmas.attack(wrong, 4000).slack < 0
+    for message, change in {
+        "the dtype bool": lambda v: v >= 0,
+        "the dtype int64": lambda v: (v >= 0).long(),
+        "complex numbers": lambda v: v + 1j,
+        "NoneType": lambda v: None,
+        "slack is inf at x": lambda v: torch.where(v < -5, torch.inf, v),
+    }.items():
+        with pytest.raises(ValueError, match=f"{message}.*expected"):
+            lemmas.attack(lambda x, y, change=change: change(wrong(x, y)), 4000)
+    with pytest.raises(ValueError, match="slack is 'L1'; expected a function"):
+        lemmas.attack("L1", 4000)

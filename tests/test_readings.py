@@ -200,3 +200,21 @@ def test_readings_at_their_ends_are_right_or_refused():
     for call, message in bad:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    ("n", "r", "d"), [(100, Fraction(294, 125), 10), (10, Fraction(1, 100), 1), (30, Fraction(1, 2), 3)]
+)
+def test_the_precision_that_an_uncertain_reading_asks_for_is_enough(n, r, d):
+    with pytest.raises(ValueError, match=r"expected a greater precision, \d+ bits") as refused:
+        readings.certified(readings.repaired, n, r, d)
+    bits = int(str(refused.value).split()[-4])
+    assert readings.certified(readings.repaired, n, r, d, precision=bits).is_finite()
+
+
+def test_a_precision_is_a_whole_number_and_a_long_radius_is_refused_short():
+    for precision in (None, "x", 0):
+        with pytest.raises(ValueError, match=r"precision is .*expected a whole number"):
+            readings.certified(readings.literal, 3, 1, precision=precision)
+    with pytest.raises(ValueError, match=r"r is a Fraction -1 / a number of 16610 bits; expected a number > 0"):
+        readings.certified(readings.literal, 3, Fraction(-1, 10**5000))

@@ -137,3 +137,10 @@ NARROW = [
 def test_what_would_give_a_silent_nan_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_masked_numbers_are_refused():
+    masked = np.ma.masked_array([1, 2, 1e9], [0, 0, 1])
+    for x, y in ((masked, [1, 2, 4]), ([1, 2, 4], masked)):
+        with pytest.raises(ValueError, match=r"it is a masked array.*expected positive numbers"):
+            scaling.fit_exponent(x, y)
