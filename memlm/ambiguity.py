@@ -142,6 +142,8 @@ def _meet(automaton, rights):
         automaton.spend(len(moves))
         for word in [*moves, None] if accepts else moves:
             begins[word].append(start)
+    for starts in begins.values():
+        automaton.spend(5 * len(starts) ** 2)  # of pairs, each of which takes a few steps
     pairs = {pair for starts in begins.values() for pair in combinations(starts, 2)}
     final = automaton.final
     return any(final(p) and final(q) for pair in pairs for p, q in (pair, *_pairs(automaton, [pair])))
@@ -224,7 +226,9 @@ def _surprises(inside):
 
     halves = [(a, *pair, w) for pair, parents in inside.binary.items() for a, w in parents]
     edges = [(a, b, own(w)) for a, b, w in inside.unit]
-    direct = {a: np.array([own(w)]) for a, w in inside.empty}
+    direct = {}
+    for a, w in inside.empty:  # a symbol may have several empty right sides, each a derivation of its own
+        direct[a] = np.logaddexp(direct.get(a, -np.inf), np.array([own(w)]))
     direct = _added(direct, edges + [(a, b, own(w) + inside.null[c]) for a, b, c, w in halves if c in null], null)
     empty = inside.closed(direct)
     for a, b, c, w in halves:
@@ -350,7 +354,7 @@ def sentence_entropy(grammar, effort=100_000):
             break
     left = max(1 - math.fsum(mass), 0.0)
     lower = math.fsum(nats) - (left * math.log(left) if left else 0.0)
-    return SentenceEntropy(lower, math.fsum(nats + rest), False, math.fsum(mass))
+    return SentenceEntropy(lower, min(math.fsum(nats + rest), rest[0]), False, math.fsum(mass))
 
 
 def exact_entropy(grammar):

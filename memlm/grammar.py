@@ -7,6 +7,7 @@ Entropies are in nats.
 import math
 import random
 from bisect import bisect
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -43,16 +44,21 @@ def checked(grammar):
     return grammar
 
 
+def _no_list(value):
+    """Is it a string, or something without an order of its own, or nothing to go through?"""
+    return isinstance(value, str | bytes | Set | Mapping) or not np.iterable(value)
+
+
 def word_lists(sentences):
     """Sentences as tuples of words. Raises ValueError for a string where a list is expected: its letters are no words."""
-    if isinstance(sentences, str | bytes) or not np.iterable(sentences):
+    if _no_list(sentences):
         raise ValueError(f"sentences is {sentences!r}; expected a list of sentences, each a list of words")
     return [word_list(sentence, f"sentence {number}") for number, sentence in enumerate(sentences)]
 
 
 def word_list(sentence, what):
     """A sentence as a tuple of words. Raises ValueError that names it as ``what`` where it is a string, or no words."""
-    if isinstance(sentence, str | bytes) or not np.iterable(sentence):
+    if _no_list(sentence):
         raise ValueError(f"{what} is {sentence!r}; expected a list of words")
     found = tuple(sentence)
     for word in found:
@@ -167,7 +173,8 @@ class Grammar:
         index, entries = self._reachable, []
         for left, row in index.items():
             for weight, right in self.rules[left]:
-                entries += [(row, index[symbol], float(weight)) for symbol in right if not is_terminal(symbol)]
+                mean = max(float(weight), math.ulp(0.0))  # a rule is a rule, however small its weight
+                entries += [(row, index[symbol], mean) for symbol in right if not is_terminal(symbol)]
         rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
         return coo_array((np.array(values, float), (np.array(rows, int), np.array(columns, int))), (len(index),) * 2).tocsc()
 
@@ -250,6 +257,8 @@ class Grammar:
 
     def sample(self, n, seed):
         """n independent sentences, each a list of words, from the seed alone."""
+        if seed is None:
+            raise ValueError("seed is None; expected a number or a string, so that the same sentences can be drawn again")
         uniform = random.Random(seed).random
         drawn = {left: ([r for _, r in a], list(accumulate(float(w) for w, _ in a))) for left, a in self.rules.items()}
         sentences = []

@@ -200,15 +200,21 @@ class _Chart:
             if symbol not in self.symbols or values.max() == -np.inf:
                 continue
             if symbol not in self.rows:  # only the rows that are written take memory
-                self.rows[symbol] = np.empty((self.length + 1, self.length * self.count))
+                try:
+                    self.rows[symbol] = np.empty((self.length + 1, self.length * self.count))
+                except MemoryError:
+                    raise ValueError(self._too_large()) from None
                 self.range[symbol] = width, width - 1
             first, last = self.range[symbol]
             self.held += (width - last) * self.length * self.count
             if self.held > _MEMORY:
-                raise ValueError(f"the chart of a sentence of {self.length} words is too large; expected shorter sentences")
+                raise ValueError(self._too_large())
             self.rows[symbol][last + 1 : width] = -np.inf
             self.rows[symbol][width, : values.size] = values
             self.range[symbol] = first, width
+
+    def _too_large(self):
+        return f"the chart of a sentence of {self.length} words is too large; expected shorter sentences"
 
     def joined(self, one, other, width):
         """log probabilities of the spans of ``width`` words that a span of one and then one of the other make; or None."""

@@ -196,6 +196,7 @@ class QuestionFormation:
         """
         from scipy.optimize import brentq
 
+        exact_entropy(self.grammar)  # which raises where a line may have two derivations
         probability, sentences, length = (np.array(column, float) for column in zip(*self.grammar.shapes(), strict=True))
         if not 0 <= distinct < sentences.sum() / 2:
             raise ValueError(f"distinct is {distinct}; expected 0 to {sentences.sum() / 2:.3g}, half the language")

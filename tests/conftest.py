@@ -1,5 +1,6 @@
 import gzip
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,3 +15,8 @@ def real_lines():
     if not SHARED.is_dir():
         pytest.skip("the real Question-Formation lines are not at hand")
     return lambda name: gzip.open(SHARED / f"question.{name}.gz", "rt").read().splitlines()
+
+
+def hearing():
+    """For Popen's preexec_fn: a process hears Ctrl-C even where the tests run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -312,3 +312,27 @@ def test_planted_bounds_are_refused_by_the_series():
     short = grammar.log_prob([["a"], ["a"] * 2, ["a"] * 3])
     assert not found.lower <= -sum(math.exp(x) * x for x in short) <= found.upper
     assert few.lower < found.lower and found.upper < few.upper
+
+
+def test_several_empty_alternatives_are_as_many_derivations():
+    grammar = Grammar.from_text("S -> S 'b' [5/8] | '' [1/8] | '' [1/4]")
+    few, many = (sentence_entropy(grammar, effort) for effort in (1_000, 100_000))
+    # lengths are geometric, and of each sentence only which empty side it began with is unknown
+    exact = -math.log(3 / 8) - 5 / 3 * math.log(5 / 8)
+    assert many.lower == pytest.approx(exact, abs=1e-9) and many.upper == pytest.approx(exact, abs=1e-9)
+    assert few.lower <= exact + 1e-9 and exact - 1e-9 <= few.upper <= grammar.entropy()
+
+
+def test_a_rule_counts_however_small_its_weight():
+    tiny = 10**400
+    grammar = Grammar.from_text(f"S -> S 'b' S [1/{tiny}] | 'a' [{tiny - 1}/{tiny}]")
+    assert grammar.recursive and not proved_unambiguous(grammar)
+    assert 0 <= sentence_entropy(grammar).lower <= 1e-12
+
+
+def test_a_list_of_lines_is_added_up_instead_of_compared_pair_by_pair():
+    grammar = Grammar.from_text("S -> " + " | ".join(f"'the' 'w{i}' 'x' [1/3000]" for i in range(3000)))
+    begun = time.perf_counter()
+    found = sentence_entropy(grammar)
+    assert found.exact and found.lower == pytest.approx(math.log(3000), rel=1e-12)
+    assert time.perf_counter() - begun < 20  # it took 37 s

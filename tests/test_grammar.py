@@ -453,3 +453,20 @@ def test_near_the_end_of_never():
     growing = [f"A{i} -> A{i + 1} A{i + 1} [1]" for i in range(39)]  # 2^40 times 1e-13, once around
     around = Grammar.from_text("\n".join([*growing, "A39 -> A0 A0 [1e-13] | 'a' [0.9999999999999]"]))
     assert around.mean_length() == pytest.approx(2**39 * (1 - 1e-13) / (1 - 2**40 * 1e-13), rel=1e-9)
+
+
+@pytest.mark.parametrize("sentences", [[{"a", "b"}], {"a": 1}, [{"a": 1}], {("a", "b")}])
+def test_what_has_no_order_is_no_sentence(sentences):
+    with pytest.raises(ValueError, match=r"expected a list of"):
+        Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]").log_prob(sentences)
+
+
+def test_a_sample_without_a_seed_is_refused():
+    with pytest.raises(ValueError, match="seed is None; expected a number or a string"):
+        Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]").sample(3, None)
+
+
+def test_a_sentence_whose_chart_no_memory_holds_is_refused():
+    grammar = Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]")
+    with pytest.raises(ValueError, match="the chart of a sentence of 400001 words is too large; expected shorter sentences"):
+        grammar.log_prob([["a"] * 400_000 + ["b"]])

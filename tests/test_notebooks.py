@@ -11,6 +11,7 @@ import time
 
 import psutil
 import pytest
+from conftest import hearing
 
 from memlm import figures, notebooks, paths
 
@@ -297,7 +298,13 @@ def test_notebooks_run_from_a_thread_and_in_a_folder_of_long_name(project, tmp_p
 def test_ctrl_c_is_one_word_and_status_130_and_ends_the_kernel(tmp_path):
     command = [sys.executable, "-m", "memlm", "notebooks", "--profile", "smoke", "--only", "03", "--force"]
     process = subprocess.Popen(
-        command, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=paths.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hearing,
     )
     begun, kernels = time.monotonic(), []
     while not kernels and time.monotonic() - begun < 60:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from memlm.ambiguity import AmbiguousGrammar
 from memlm.grammar import question_formation
 from memlm.question import LEXICON, QuestionFormation, complete, split_line
 
@@ -207,3 +208,10 @@ def test_S2_plug_in_entropy_of_the_real_lines(real_lines):
     # and the source's own model pays the same on these lines, up to what it does not know of removed duplicates
     paid = -SOURCE.log_prob(lines).sum() / tokens
     assert paid == pytest.approx(rate, abs=0.01)
+
+
+def test_no_rate_of_held_out_lines_where_a_line_has_two_derivations():
+    same = QuestionFormation(lexicon={**LEXICON, "N_s": ["sheep", "fish"], "N_p": ["sheep", "fish"]})
+    for rate in (same.entropy_rate, lambda: same.heldout_entropy_rate(0)):
+        with pytest.raises(AmbiguousGrammar):
+            rate()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import hearing
 from test_train import CONFIG
 
 from memlm import __main__, experiments, paths, records, runs, train
@@ -286,7 +287,8 @@ def test_what_a_worker_raises_comes_as_a_sentence_with_the_label_of_its_run(monk
 def begin(out, *more):
     """``train`` in a session of its own, once its server runs; and how to find the processes of that session."""
     command = [sys.executable, "-m", "memlm", "train", "S64", "--profile", "cpu", "--out", str(out), *more]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=hearing, **streams)
 
     def servers():
         found = []
