@@ -2,7 +2,7 @@
 # Lints and tests; arguments go to pytest.   ./run_tests.sh [-k X2]
 # With --proofs, instead, Coq checks the theorems of proofs/.   ./run_tests.sh --proofs
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" >/dev/null && pwd -P)
 if [ "${1:-}" = --proofs ]; then exec "$root/proofs/check.sh"; fi
 source "$root/.ci/environment.sh"
 SECONDS=0

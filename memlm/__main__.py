@@ -114,9 +114,10 @@ def _publish(options):
 
 
 def _strip(options):
-    from memlm import notebooks, paths
+    from memlm import claims, notebooks, paths
 
-    for name in notebooks.names():
+    ours = {claim.notebook for claim in claims.ledger().values()} | {"00_start_here", "99_verdicts"}
+    for name in ours.intersection(notebooks.names()):  # in another notebook there lies a user's own work
         notebooks.strip(paths.NOTEBOOKS / f"{name}.ipynb")
 
 

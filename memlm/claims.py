@@ -315,6 +315,9 @@ def recorded(profile=None):
         check_profile(profile)
         files = sorted((REPORT / profile / "verdicts").glob("*.json"))
         found = [(file, read_sealed(file, _ENTRY, f"execute its notebook again in profile {profile}")) for file in files]
+    for file, entry in found:
+        if profile is not None and entry["profile"] != profile:
+            raise Damaged(f"{shown(file)} is of profile {entry['profile']}; execute its notebook in profile {profile}")
     return {entry["id"]: _followed(entry, file) for file, entry in found}
 
 

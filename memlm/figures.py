@@ -130,6 +130,8 @@ def to_adopt(staged, notebook):
     """Figures that ``notebook`` left in the folder ``staged`` and that figures/ lacks: not there, damaged, or drawn by other
     code. One drawn by the same code stays as it is, though another processor may draw it with other bytes."""
     committed, found = manifest(FIGURES), []
+    if not committed and any(FIGURES.glob("*.png")):
+        raise Damaged(f"{shown(FIGURES)}/manifest.json is missing beside its figures; git checkout -- figures")
     for name, entry in of(notebook, staged).items():
         there = committed.get(name)
         if there is None or there["sources"] != entry["sources"] or [*_damage(FIGURES, name, there)]:

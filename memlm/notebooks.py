@@ -19,8 +19,19 @@ from pathlib import Path
 
 from memlm import claims, experiments, figures, paths
 
+# What a user may have set for Python, Jupyter and matplotlib. With PYTHONOPTIMIZE no assertion of a notebook would be made.
+_USERS = ("PYTHONOPTIMIZE", "PYTHONSTARTUP", "JUPYTER_PATH", "MPLBACKEND", "MATPLOTLIBRC")
+_ONE = threading.Lock()  # of the threads of a process: they share its environment
 _TIME = {"seconds": (int, float), "device": str}
-_STAMP = {"made_from": str, "outputs": dict, "begun": float, "seconds": float, "seed": int, "from_records": bool}
+_STAMP = {
+    "made_from": str,
+    "outputs": dict,
+    "begun": float,
+    "seconds": float,
+    "profile": str,
+    "seed": int,
+    "from_records": bool,
+}
 
 
 class NotebookFailed(RuntimeError):
@@ -76,7 +87,7 @@ def fingerprint(name, parameters):
     notebook, code = _stored(paths.NOTEBOOKS / f"{name}.ipynb"), _source(name)
     files = [paths.PROFILES, paths.LEDGER, paths.PACKAGE / "paper.mplstyle", paths.ROOT / "constraints.txt"]
     files += sorted((paths.ROOT / "data" / "reference").glob("**/*.*"))
-    if "load_or_train" in code:
+    if parameters["from_records"] or "from_records=True" in code:
         files += sorted(paths.RECORDS.glob("*/*.json*"))
     if name.startswith("99"):  # the verdicts of the others are its data
         files += sorted((paths.REPORT / parameters["profile"] / "verdicts").glob("*.json"))
@@ -130,9 +141,10 @@ def _kernels(stage):
     what they make goes to ``stage``, and a user's settings of Jupyter, IPython and matplotlib have no say."""
     from traitlets.config import Config
 
-    with paths.short_temporary_folder(), tempfile.TemporaryDirectory(prefix="memlm-") as private:
+    with _ONE, paths.short_temporary_folder(), tempfile.TemporaryDirectory(prefix="memlm-") as private:
         before = dict(os.environ)
-        os.environ.pop("MATPLOTLIBRC", None)
+        for variable in _USERS:
+            os.environ.pop(variable, None)
         os.environ |= {
             paths.STAGE: str(stage),
             "TMPDIR": tempfile.gettempdir(),
@@ -267,7 +279,8 @@ def run(profile, only=(), seed=0, from_records=False, force=False):
             os.environ["HF_HUB_OFFLINE"] = "1"
         for number, name in enumerate(chosen, 1):
             label, last = f"[{number}/{len(chosen)}] {name}", stamp(name, profile)
-            same = last.get("made_from") == fingerprint(name, parameters) and last["outputs"] == outputs(name, profile)
+            made_from = fingerprint(name, parameters)  # before it runs: what is changed meanwhile is not what ran
+            same = last.get("made_from") == made_from and last["outputs"] == outputs(name, profile)
             if same and not force:
                 print(f"{label} unchanged", flush=True)
             else:
@@ -275,9 +288,9 @@ def run(profile, only=(), seed=0, from_records=False, force=False):
                 begun, clock = time.perf_counter(), time.time()
                 with _progress(label, expected):
                     path = paths.NOTEBOOKS / f"{name}.ipynb"
-                    _clear_figures(name, folder / "figures")
+                    _clear(name, folder)
                     execute(path, folder / f"{name}.ipynb", parameters, limits, config, private)
-                made = {"made_from": fingerprint(name, parameters), "outputs": outputs(name, profile), **parameters}
+                made = {"made_from": made_from, "outputs": outputs(name, profile), **parameters}
                 made |= {"begun": clock, "seconds": round(time.perf_counter() - begun, 1)}
                 paths.write_sealed(folder / f"{name}.json", made)
                 executed.append(name)
@@ -299,8 +312,13 @@ def _refuse_unserved(chosen, profile, seed):
         )
 
 
-def _clear_figures(name, staged):
-    """Take away what an earlier execution has drawn: it may no longer be drawn. A damaged manifest is begun anew."""
+def _clear(name, folder):
+    """Take away the verdicts and figures of an earlier execution: they may no longer be recorded or drawn. A damaged manifest
+    is begun anew."""
+    for claim in claims.ledger().values():
+        if claim.notebook == name:
+            (folder / "verdicts" / f"{claim.id}.json").unlink(missing_ok=True)
+    staged = folder / "figures"
     try:
         figures.drop(figures.of(name, staged), staged)
     except paths.Damaged:

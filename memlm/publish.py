@@ -83,6 +83,9 @@ def _stamps(profile):
         again = f"run ./run_all.sh --profile {profile} --only {name[:2]}"
         if stamp["seed"]:
             raise ValueError(f"{name} was executed with seed {stamp['seed']}; expected 0; {again}")
+        asked = {parameter: stamp[parameter] for parameter in ("profile", "seed", "from_records")}
+        if stamp["profile"] != profile or stamp["made_from"] != notebooks.fingerprint(name, asked):
+            raise ValueError(f"{name} has changed since it was executed, or was executed in another profile; {again}")
         if stamp["outputs"] != notebooks.outputs(name, profile):
             raise ValueError(f"what {name} left in report/{profile}/ was changed since; {again}")
     return stamps
@@ -99,28 +102,44 @@ def publish(profile):
     claims.check_profile(profile)
     from memlm import bench
 
+    # All that may be refused is looked at before anything is written.
     stamps, staged, done = _stamps(profile), paths.REPORT / profile / "figures", []
-    drawn, shown, device = figures.manifest(staged), {}, bench.device_name()
+    verdicts, drawn, seconds = claims.recorded(profile), figures.manifest(staged), _seconds_of_commands()
+    filled(README.read_text(encoding="utf8"))
+    if lacking := [id for id in claims.ledger() if id not in verdicts]:
+        raise ValueError(f"profile {profile} has no verdict on {', '.join(lacking)}; run ./run_all.sh --profile {profile}")
+    shown, device = {}, bench.device_name()
     for entry in drawn.values():
         shown.setdefault(entry["notebook"], set()).update(entry["records"])
     if profile in figures.PUBLISHED:
         if stale := figures.stale(staged):
             raise ValueError("; ".join(stale))
+        runs = [records.read(records.RUNS / id) for id in set().union(*shown.values()) if (records.RUNS / id).is_dir()]
         figures.adopt(list(drawn), staged)
         figures.drop(figures.manifest(paths.FIGURES).keys() - drawn.keys())
-        claims.publish(claims.recorded(profile))
-        kept = {id for ids in shown.values() for id in ids if (records.RUNS / id).is_dir()}
-        for id in kept:
-            records.keep(records.read(records.RUNS / id))
+        claims.publish(verdicts)
+        for run in runs:
+            records.keep(run)
         done.append(
-            f"{len(kept)} runs, {len(drawn)} figures and the verdicts of profile {profile} are where they are committed"
+            f"{len(runs)} runs, {len(drawn)} figures and the verdicts of profile {profile} are where they are committed"
         )
     times = {**notebooks.times(), profile: _measured(profile, stamps, shown, device)}
-    commands = {"set-up": paths.REPORT / "setup.seconds", "./run_tests.sh": paths.REPORT / "tests.seconds"}
-    seconds = {name: int(file.read_text(encoding="utf8")) for name, file in commands.items() if file.is_file()}
-    times["commands"] = times.get("commands", {}) | {name: {"seconds": s, "device": device} for name, s in seconds.items()}
+    commands = {name: {"seconds": number, "device": device} for name, number in seconds.items()}
+    times["commands"] = times.get("commands", {}) | commands
     paths.write_sealed(paths.RECORDS / "times.json", times)
     return [*done, f"times of profile {profile} are in data/records/times.json", _publish_bench(bench), _refill()]
+
+
+def _seconds_of_commands():
+    """What the two shell scripts have noted of their time. Raises ValueError that names a file without a number."""
+    files, found = {"set-up": paths.REPORT / "setup.seconds", "./run_tests.sh": paths.REPORT / "tests.seconds"}, {}
+    for name, file in files.items():
+        if file.is_file():
+            text = file.read_text(encoding="utf8").strip()
+            if not text.isdecimal():
+                raise ValueError(f"{paths.shown(file)} holds {text!r}; expected a whole number of seconds")
+            found[name] = int(text)
+    return found
 
 
 def _publish_bench(bench):

@@ -4,7 +4,7 @@
 # of Coq's own classical reals; 3 plants falsehoods, each one theorem with its statement changed and its proof kept, and one
 # theorem without a proof, all of which must be refused.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" >/dev/null && pwd -P)
 fail() { printf '%s\n' "proofs/check.sh: $*" >&2; exit 1; }
 command -v coqc >/dev/null ||
     fail "coqc was not found; on Debian or Ubuntu 'apt-get install --no-install-recommends coq' installs it (tested with 8.16.1)."

@@ -114,17 +114,25 @@ def test_every_command_is_executed_here_or_has_a_test_of_its_own():
 
 
 def test_strip_is_executed(clone):
+    own = clone / "notebooks" / "98 mine.ipynb"
+    own.write_text('{"cells": [], "metadata": {"mine": 1}}')
     answer = call(clone, "python -m memlm strip")
     assert answer.returncode == 0 and not answer.stderr
     for path in (paths.ROOT / "notebooks").glob("*.ipynb"):
         assert (clone / "notebooks" / path.name).read_bytes() == path.read_bytes()
+    assert own.read_text() == '{"cells": [], "metadata": {"mine": 1}}'
+    own.unlink()
 
 
 def test_run_all_runs_the_code_that_it_lies_beside_from_wherever_it_is_called(clone, tmp_path):
     other = tmp_path / "B"
     shutil.copytree(clone / "memlm", other / "memlm")
     (other / "memlm" / "__main__.py").write_text("raise SystemExit('the code of B')")
-    answer = call(other, f"{clone}/run_all.sh --profile smoke --only 00 --force", PYTHONPATH=str(other))
+    (other / "link.sh").symlink_to(clone / "run_all.sh")
+    answer = call(other, "./link.sh --profile smoke --only 99", CDPATH=str(clone.parent), PYTHONPATH=str(other))
+    assert "no verdict recorded in profile smoke" in answer.stderr  # of the clone's notebook 99
+    line = f"cd {clone.parent} && {clone.name}/run_all.sh --profile smoke --only 00 --force"
+    answer = call(other, line, CDPATH=str(clone.parent), PYTHONPATH=str(other))
     assert answer.returncode == 0, answer.stderr
     assert "1 notebooks executed" in answer.stdout
 

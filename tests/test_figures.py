@@ -94,6 +94,13 @@ def test_the_committed_manifest_is_never_begun_anew(tmp_path, monkeypatch):
         draw(tmp_path / "f")
 
 
+def test_a_committed_manifest_that_is_lost_is_not_begun_anew_beside_its_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", draw(tmp_path / "f"))
+    (tmp_path / "f" / "manifest.json").unlink()
+    with pytest.raises(paths.Damaged, match=r"manifest.json is missing beside its figures; git checkout -- figures"):
+        figures.to_adopt(draw(tmp_path / "g"), "02_energies")
+
+
 def test_dropping_a_figure_leaves_a_file_that_is_not_the_one_that_was_drawn(tmp_path):
     folder = draw(tmp_path / "f")
     (folder / "line.svg").write_text("edited by hand")

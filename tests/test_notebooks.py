@@ -222,6 +222,38 @@ def test_a_figure_that_is_drawn_no_more_is_not_kept_in_the_report(drawn):
     assert not list((drawn / "report" / "smoke" / "figures").glob("line.*"))
 
 
+def test_a_verdict_that_is_recorded_no_more_is_not_kept(drawn):
+    write(drawn / "notebooks", "02_energies", HEAD, "x = 1")
+    assert notebooks.run("smoke") == ["02_energies"]
+    assert notebooks.claims.recorded("smoke") == {}
+
+
+def test_a_notebook_that_is_changed_while_it_runs_is_run_again(project):
+    path = project / "notebooks" / "01_a.ipynb"
+    write(
+        project / "notebooks",
+        "01_a",
+        HEAD,
+        f"t = open({str(path)!r}).read(); open({str(path)!r}, 'w').write(t.replace('OLD', 'NEW'))",
+        "print('OLD')",
+    )
+    assert notebooks.run("smoke") == ["01_a"] and "NEW" in path.read_text()
+    assert notebooks.run("smoke") == ["01_a"] and notebooks.run("smoke") == []
+    assert "NEW\\n" in (project / "report" / "smoke" / "01_a.ipynb").read_text()
+
+
+def test_two_runs_in_threads_keep_apart(project):
+    write(project / "notebooks", "01_a", HEAD, "import os, time; time.sleep(1); print(os.environ['MEMLM_STAGE'])")
+    threads = [threading.Thread(target=notebooks.run, args=(profile,)) for profile in ("smoke", "cpu")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for profile in ("smoke", "cpu"):
+        assert str(project / "report" / profile) in (project / "report" / profile / "01_a.ipynb").read_text()
+    assert paths.STAGE not in os.environ
+
+
 @pytest.mark.parametrize("profile", ["smoke", "cpu"])
 def test_a_notebook_run_by_hand_from_a_copy_leaves_the_project_as_it_is(tmp_path, profile):
     """Notebook 02, executed as Jupyter would, beside other work of the user's."""
@@ -246,11 +278,16 @@ def test_what_a_user_has_set_of_matplotlib_and_ipython_does_not_reach_a_kernel(t
     (tmp_path / "matplotlibrc").write_text("axes.linewidth: 7\n")
     monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
+    monkeypatch.setenv("MPLBACKEND", "nowhere")
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")  # without assertions __debug__ is False
+    (tmp_path / "start.py").write_text("raise SystemExit")
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "start.py"))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     before = dict(os.environ)
-    cell = "import matplotlib, os; print(matplotlib.rcParams['axes.linewidth'], os.environ['MEMLM_STAGE'])"
+    cell = "import matplotlib, os; print(matplotlib.rcParams['axes.linewidth'], __debug__, os.environ['MEMLM_STAGE'])"
     output = execute(write(tmp_path / "n", "01_ok", HEAD, cell))
     (text,) = ["".join(o["text"]) for c in json.loads(output.read_text())["cells"] for o in c.get("outputs", [])]
-    assert text == f"0.8 {tmp_path / 'stage'}\n"
+    assert text == f"0.8 True {tmp_path / 'stage'}\n"
     assert dict(os.environ) == before
 
 

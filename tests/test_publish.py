@@ -27,18 +27,26 @@ def project(tmp_path, monkeypatch):
     blocks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("verdicts", "figures", "times", "bench"))
     (tmp_path / "README.md").write_text(blocks)
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "02_energies.ipynb").write_text("{}")
+    (tmp_path / "notebooks" / "02_energies.ipynb").write_text('{"cells": []}')
+    ledger = {"CV": claims.ledger()["CV"]}
+    monkeypatch.setattr(claims, "ledger", lambda: ledger)
     (tmp_path / "report" / "cpu").mkdir(parents=True)
     draw(tmp_path / "report" / "cpu" / "figures")
-    refuted = claims.certified("c", False, "")
-    claims.record("CV", profile="cpu", printed=[refuted], folder=tmp_path / "report" / "cpu" / "verdicts")
+    record(tmp_path, "cpu")
     stamp(tmp_path)
     return tmp_path
 
 
+def record(folder, profile):
+    (folder / "report" / "cpu" / "verdicts" / "CV.json").unlink(missing_ok=True)
+    refuted = claims.certified("c", False, "")
+    claims.record("CV", profile=profile, printed=[refuted], folder=folder / "report" / "cpu" / "verdicts")
+
+
 def stamp(folder, seconds=60.0, **fields):
-    made = {"made_from": "", "begun": 0.0, "seconds": seconds, "seed": 0, "from_records": False}
-    made |= {"outputs": notebooks.outputs("02_energies", "cpu")} | fields
+    asked = {"profile": "cpu", "seed": 0, "from_records": False} | fields
+    made = {"made_from": notebooks.fingerprint("02_energies", asked), "begun": 0.0, "seconds": seconds}
+    made |= {"outputs": notebooks.outputs("02_energies", "cpu")} | asked
     paths.write_sealed(folder / "report" / "cpu" / "02_energies.json", made)
 
 
@@ -62,6 +70,32 @@ def test_a_figure_that_is_drawn_no_more_is_no_more_published(project):
 
 REFUSED = {
     "another seed": (lambda f: stamp(f, seed=5), "02_energies was executed with seed 5; expected 0; run ./run_all.sh"),
+    "a copy of another profile": (
+        lambda f: stamp(f, profile="smoke"),
+        "02_energies has changed since it was executed, or was executed in another profile; run",
+    ),
+    "verdicts of another profile": (
+        lambda f: (record(f, "smoke"), stamp(f)),
+        "CV.json is of profile smoke; execute its notebook in profile cpu",
+    ),
+    "other code": (
+        lambda f: (f / "notebooks" / "02_energies.ipynb").write_text(
+            '{"cells": [{"cell_type": "code", "metadata": {}, "source": "x = 1"}]}'
+        ),
+        "02_energies has changed since it was executed",
+    ),
+    "a claim without a verdict": (
+        lambda f: ((f / "report" / "cpu" / "verdicts" / "CV.json").unlink(), stamp(f)),
+        "profile cpu has no verdict on CV; run ./run_all.sh --profile cpu",
+    ),
+    "a README without a block": (
+        lambda f: (f / "README.md").write_text("<!-- verdicts -->\n<!-- /verdicts -->\n"),
+        "README.md has 0 blocks named 'figures'; expected 1",
+    ),
+    "a time that is none": (
+        lambda f: (f / "report" / "tests.seconds").write_text("abc"),
+        "tests.seconds holds 'abc'; expected a whole number of seconds",
+    ),
     "not executed": (
         lambda f: (f / "report" / "cpu" / "02_energies.json").unlink(),
         "profile cpu has not executed 02_energies; run ./run_all.sh --profile cpu",
@@ -81,7 +115,7 @@ REFUSED = {
 def test_what_is_not_the_outcome_of_a_run_is_not_published(project, change, message):
     change(project)
     before = (project / "README.md").read_bytes()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message):  # before anything is written
         publish.publish("cpu")
     assert (project / "README.md").read_bytes() == before
     assert not (project / "records").exists() and not (project / "figures").exists()
