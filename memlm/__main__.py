@@ -99,6 +99,19 @@ def _bench(options):
     print(bench.table(bench.run(options.threads, options.small)))
 
 
+def _gpu(options):
+    from memlm import gpu
+
+    parts = options.parts.split(",")
+    if unknown := [part for part in parts if part not in gpu.PARTS]:
+        raise ValueError(f"--parts has {unknown[0]!r}; expected some of {', '.join(gpu.PARTS)}")
+    minutes = 2 if options.rehearse and options.minutes is None else options.minutes
+    if minutes is None:
+        raise ValueError("--minutes is missing; expected how long the GPU may be used, or --rehearse")
+    if not gpu.session(minutes, options.out, parts, options.data, options.rehearse):
+        raise RuntimeError("a part failed, as is said above; what was finished is kept")
+
+
 def _fetch(_):
     from memlm import corpora
 
@@ -167,6 +180,12 @@ def main(arguments=None):
     bench = command(_bench, "bench", "speed of training against a plain loop, and its share of the device's peak")
     bench.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     bench.add_argument("--small", action="store_true", help="a size for trying it out, in seconds")
+    gpu = command(_gpu, "gpu", "tests, bench and runs on a GPU that is here for some minutes (./run_gpu.sh)")
+    gpu.add_argument("--minutes", type=float, metavar="M", help="how long it may be used")
+    gpu.add_argument("--out", default="report/gpu", metavar="DIR", help="a folder for records alone (default report/gpu)")
+    gpu.add_argument("--data", metavar="NAME", help="the tokenised text of X1 (default: OpenWebText, downloaded)")
+    gpu.add_argument("--parts", default="tests,bench,runs", help="some of tests,bench,runs (default: all)")
+    gpu.add_argument("--rehearse", action="store_true", help="everything in tiny sizes, without a GPU")
     command(_fetch, "fetch", "download McCoy et al.'s Question-Formation files, checked by hash")
     command(_publish, "publish", "copy runs, verdicts and times into data/records and README").add_argument("--profile")
     command(_strip, "strip", "remove outputs from the stored notebooks")

@@ -1,9 +1,9 @@
 """Training data as numbered sequences: what the training loop asks for, from lines or from one long file of tokens.
 
 All classes have ``len()`` (training sequences), ``vocabulary`` (size), ``batch(rows)`` -> (inputs, targets) int64 tensors
-(b, T), ``fixed_length`` (has T one value?), ``held()`` -> {part: (inputs, targets, {name: mask})}, the sequences on which
-losses are evaluated, and ``scores(model)`` -> {name: number or record}, what else is measured on a model that is in
-evaluation mode. Targets that are not predicted are IGNORED.
+(b, T) with one T for all batches, ``held()`` -> {part: (inputs, targets, {name: mask})}, the sequences on which losses are
+evaluated, and ``scores(model)`` -> {name: number or record}, what else is measured on a model that is in evaluation mode.
+Targets that are not predicted are IGNORED.
 """
 
 import torch
@@ -13,15 +13,12 @@ from memlm.corpora import END, IGNORED, encode
 
 
 class Lines:
-    """Lines of a corpus, one a sequence, padded to the longest of the batch. Losses also by half, where lines have two: up
+    """Lines of a corpus, one a sequence, padded to the longest of all. Losses also by half, where lines have two: up
     to the type token (``before``) and after it. The first ``evaluated`` lines of each part are measured."""
-
-    fixed_length = False
 
     def __init__(self, corpus, evaluated=1000):
         self.vocabulary = len(corpus.vocabulary) + 1
         self._inputs, self._targets, first_half = map(torch.from_numpy, encode(corpus.train, corpus.vocabulary))
-        self._lengths = (self._targets != IGNORED).sum(1)
         self._held = {"train": tuple(part[:evaluated] for part in (self._inputs, self._targets, first_half))}
         for name in ("dev", "test", "gen"):
             if lines := getattr(corpus, name)[:evaluated]:
@@ -34,8 +31,7 @@ class Lines:
         return len(self._inputs)
 
     def batch(self, rows):
-        width = int(self._lengths[rows].max())
-        return self._inputs[rows, :width], self._targets[rows, :width]
+        return self._inputs[rows], self._targets[rows]
 
     def held(self):
         parts = {}
@@ -88,10 +84,10 @@ class Windows:
     """A file of tokens, cut into windows of ``context`` tokens that do not overlap; every token but the first is a target.
 
     train, dev: one-dimensional integer arrays (memory-mapped files do). Losses and the collapse are measured on the first
-    ``evaluated`` windows of each.
+    ``evaluated`` windows of each; the collapse on their first SEEN tokens.
     """
 
-    fixed_length = True
+    SEEN = 128
 
     def __init__(self, train, dev, vocabulary, context, evaluated=128):
         for name, part in (("train", train), ("dev", dev)):
@@ -120,7 +116,8 @@ class Windows:
 
     def scores(self, model):
         (x, rest, _), (y, after, _) = self.held().values()
-        train, dev = (torch.cat([first, last[:, -1:]], 1) for first, last in ((x, rest), (y, after)))
+        whole = (torch.cat([first, last[:, -1:]], 1) for first, last in ((x, rest), (y, after)))
+        train, dev = (ids[:, : self.SEEN + 1] for ids in whole)
         return {"collapse": collapse.collapse_report(model, train, dev, max_shared=1.0, damaged=32).brief()}
 
 

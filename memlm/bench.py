@@ -21,16 +21,16 @@ from importlib.metadata import version
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from memlm import models, train
+from memlm import models
 from memlm.configs import DataConfig, ModelConfig, RunConfig
 from memlm.paths import CACHE, write_sealed
+from memlm.step import Step
 
 RECORD = CACHE / "bench.json"
 AGREE = {"float32": 1e-5, "bfloat16": 1e-2}  # relative: sums of 50257 terms in another order; one rounding of 2^-8 a logit
@@ -108,9 +108,9 @@ def ours(size, precision, device):
         "bench", DataConfig("random", "", 0), size.model, size.batch, accumulate=1, steps=1, lr=1e-3, warmup_steps=0,
         schedule="linear", weight_decay=0.01, adam=(0.9, 0.999, 1e-8), precision=precision, eval_every=1, seed=0
     )  # fmt: skip
-    run = train._Run(config, SimpleNamespace(vocabulary=size.vocabulary), device)
-    loss_of = train._Loss(run.model, compiled=device != "cpu")
-    return run.model, lambda batch: train._step(run, loss_of, batch, 0, 1)
+    torch.manual_seed(0)
+    model = models.build(size.model, size.vocabulary).to(device)
+    return model, Step(model, config, device)
 
 
 def plain(size, precision, device):
@@ -214,8 +214,8 @@ def _in_a_process(function, *arguments):
         raise RuntimeError(f"the process of {function.__name__} was killed, perhaps for want of memory") from None
 
 
-def run(threads=None, small=False):
-    """Measure on this machine's GPU, or else its CPU; write the record to data/cache/bench.json and return it."""
+def run(threads=None, small=False, record=None):
+    """Measure on this machine's GPU, or else its CPU; write to ``record``, by default RECORD, and return the numbers."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if threads is not None:
         if not 1 <= threads <= max(os.cpu_count(), 1):
@@ -234,7 +234,7 @@ def run(threads=None, small=False):
     results = compare(size, precisions, device)
     for (precision, loop), number in memory.items():
         results[precision][loop]["peak_memory"] = number
-    record = {
+    found = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "device": device_name(),
         "threads": threads,
@@ -243,8 +243,8 @@ def run(threads=None, small=False):
         "peak_flops": peaks,
         "results": results,
     }
-    write_sealed(RECORD, record)
-    return record
+    write_sealed(record or RECORD, found)
+    return found
 
 
 def table(record):

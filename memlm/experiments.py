@@ -93,11 +93,20 @@ def configs(experiment, profile_name, seed=0, from_records=False, data=None):
     return EXPERIMENTS[experiment](experiment, profile_name, seed, from_records, data)
 
 
+def minutes(place, table):
+    """What one run of an experiment takes at most on a GPU, by its table: 1 where that says nothing."""
+    value = table.get("minutes", 1)
+    if type(value) not in (int, float) or not value > 0:
+        raise _bad(place, f"has minutes = {value!r}; expected a number > 0")
+    return value
+
+
 def _runs(experiment, place, data, numbers, seeds):
     """RunConfigs from a table of numbers, shape and settings together: each variant of it, DataConfig and seed."""
     variants = _list(place, numbers, "variants") if "variants" in numbers else [{}]
+    minutes(place, numbers)
     for variant, source, seed in product(variants, data, seeds):
-        own = numbers | variant
+        own = {name: value for name, value in (numbers | variant).items() if name != "minutes"}
         _known(place, own, _NUMBERS)
         _fitting(place, own, dict.fromkeys(_NUMBERS, object) | {"d_model": int, "ff": int, "adam": list})
         own["adam"], d_ff = tuple(own["adam"]), own.pop("ff") * own["d_model"]

@@ -5,13 +5,16 @@ memory. Here they exist in pieces, which become the loss and both gradients at o
 """
 
 import math
+from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from memlm.corpora import IGNORED
 
-PIECE = 2**27  # bytes of logits held at a time; with much less, the output matrix is read and its gradient written too often
+# Bytes of logits held at a time; with much less, the output matrix is read and its gradient written too often.
+PIECE, ON_GPU = 2**27, 8  # on a GPU so many times as much
 
 
 def linear_cross_entropy(hidden, head, targets):
@@ -32,7 +35,8 @@ def token_losses(hidden, head, targets):
     """The terms of ``linear_cross_entropy``, 0 where a target is IGNORED, without gradients: (...) float32."""
     losses = targets.new_zeros(targets.numel(), dtype=torch.promote_types(hidden.dtype, torch.float32))
     flat = _flat(hidden, targets, len(head.weight))
-    for rows, z in _logits(flat, head.weight, getattr(head, "bias", None), _precision(hidden)):
+    weight, dtype = head.weight, _precision(hidden)
+    for rows, z in _logits(flat, _filled(weight.to(dtype)), getattr(head, "bias", None), dtype, len(weight)):
         _softmax_minus_one_hot_(z, targets.flatten()[rows], losses[rows])
     return losses.view_as(targets)
 
@@ -40,22 +44,23 @@ def token_losses(hidden, head, targets):
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, dtype):
-        keep, low = (targets != IGNORED)[:, None], weight.to(dtype)
+        keep, low, whole = (targets != IGNORED)[:, None], _filled(weight.to(dtype)), len(weight)
+        softmax = _compiled() if hidden.is_cuda else _softmax_minus_one_hot_
         counted = (hidden * keep).to(dtype)  # a row that is ignored weighs nothing in the sums over rows
-        d_hidden, d_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        d_hidden, d_weight = torch.empty_like(hidden), weight.new_zeros(low.shape)
         d_bias = None if bias is None else torch.zeros_like(bias)
         losses = targets.new_zeros(len(targets), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        for rows, z in _logits(hidden, low, bias, dtype):
-            _softmax_minus_one_hot_(z, targets[rows], losses[rows])
-            dz = z[:, : len(weight)]
+        for rows, z in _logits(hidden, low, bias, dtype, whole):
+            softmax(z, targets[rows], losses[rows])
+            dz = z[:, : len(low)]
             d_hidden[rows] = (dz @ low) * keep[rows]
             if dz.dtype == weight.dtype:
                 d_weight.addmm_(dz.T, counted[rows])
             else:
                 d_weight += dz.T @ counted[rows]
             if bias is not None:
-                d_bias += keep[rows, 0].to(dtype) @ dz
-        ctx.save_for_backward(d_hidden, d_weight, d_bias)
+                d_bias += keep[rows, 0].to(dtype) @ dz[:, :whole]
+        ctx.save_for_backward(d_hidden, d_weight[:whole], d_bias)
         return losses.sum()
 
     @staticmethod
@@ -82,24 +87,29 @@ def _precision(hidden):
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
 
-def _logits(hidden, weight, bias, dtype):
+def _filled(weight):
+    """On a GPU, the output matrix with zeros up to a multiple of 128 rows: its matrix units halve their pace at 50257."""
+    return F.pad(weight, (0, 0, 0, -len(weight) % 128)) if weight.is_cuda else weight
+
+
+def _logits(hidden, weight, bias, dtype, whole):
     """Yield (rows, logits) in pieces of PIECE. One buffer serves all of them: a piece is good until the next.
 
-    Rows are filled up to a multiple of 64 numbers with -inf, probability 0: a product into rows of 50257 takes half as
-    long again.
+    weight: the output matrix, of which the first ``whole`` rows are words. Rows of logits are filled up to a multiple of 64
+    numbers with -inf, probability 0: a product into rows of 50257 takes half as long again.
     """
     size, width = len(hidden), -(-len(weight) // 64) * 64
-    pieces = -(-size * width * dtype.itemsize // PIECE)
+    pieces = -(-size * width * dtype.itemsize // (PIECE * ON_GPU if hidden.is_cuda else PIECE))
     step = max(-(-size // max(pieces, 1)), 1)
-    hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    hidden, bias = hidden.to(dtype), None if bias is None else bias.to(dtype)
     buffer = hidden.new_empty(step, width)
     for start in range(0, size, step):
         rows = slice(start, min(start + step, size))
         z = buffer[: rows.stop - start]
-        z[:, len(weight) :] = -math.inf
         torch.mm(hidden[rows], weight.T, out=z[:, : len(weight)])
+        z[:, whole:] = -math.inf
         if bias is not None:
-            z[:, : len(weight)] += bias
+            z[:, :whole] += bias
         yield rows, z
 
 
@@ -116,3 +126,10 @@ def _softmax_minus_one_hot_(z, targets, losses):
         p = torch.softmax(part, 1, dtype=loss.dtype)
         loss[:] = (below - p.amax(1, keepdim=True).log())[:, 0].masked_fill(t == IGNORED, 0.0)
         part.copy_(p.scatter_add_(1, index, p.new_full((), -1.0).expand_as(index)))
+
+
+@cache
+def _compiled():
+    """The same for pieces of one shape, as all are in training: read twice and written once, where the above reads and
+    writes them five times."""
+    return torch.compile(_softmax_minus_one_hot_, dynamic=False)

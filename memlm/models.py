@@ -89,9 +89,17 @@ class GPT2(nn.Module):
         return self.network.wte
 
     def hidden(self, ids):
-        """Final hidden states (batch, T, d_model), after the last norm."""
-        check_length(ids, self.network.config.n_positions)
-        return self.network(ids, use_cache=False).last_hidden_state
+        """Final hidden states (batch, T, d_model), after the last norm.
+
+        Block by block, because the network's own forward makes a mask as soon as it is compiled, with which attention is
+        several times slower than under is_causal.
+        """
+        network, length = self.network, ids.shape[-1]
+        check_length(ids, network.config.n_positions)
+        x = network.drop(network.wte(ids) + network.wpe.weight[:length])
+        for block in network.h:
+            x = block(x)
+        return network.ln_f(x)
 
     def forward(self, ids):
         return F.linear(self.hidden(ids), self.head.weight)

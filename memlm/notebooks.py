@@ -313,7 +313,7 @@ def _refuse_unserved(chosen, profile, seed):
 
 
 def _clear(name, folder):
-    """Take away the verdicts and figures of an earlier execution: they may no longer be recorded or drawn. A damaged manifest
+    """Take away the verdicts and figures of an earlier execution, which may be recorded or drawn no more. A damaged manifest
     is begun anew."""
     for claim in claims.ledger().values():
         if claim.notebook == name:

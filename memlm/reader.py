@@ -11,7 +11,8 @@ from memlm import models
 from memlm.corpora import IGNORED
 from memlm.loss import token_losses
 
-PIECE = 2**24  # logits held at a time; their softmax and its entropy take three times as much again
+# Logits held at a time; their softmax and its entropy take three times as much again. On a GPU, ON_GPU times as many.
+PIECE, ON_GPU = 2**24, 16
 OURS = (models.VanillaTransformer, models.GPT2, models.OpenELM)
 FLOOR = -87.0  # of log p below the most likely token's: less is 0 in float32, and an id that is always below is masked
 # What configurations of transformers call the number of positions. n_ctx is often a leftover, so it comes last.
@@ -153,7 +154,8 @@ class Reader:
 
     def _pieces(self, inputs, targets):
         """Pairs of at most PIECE logits. Their size depends on nothing but shapes, so that noise is the same every time."""
-        rows = min(max(PIECE // (inputs.shape[1] * self.vocabulary), 1), 64)
+        piece = PIECE if torch.device(self.device).type == "cpu" else ON_GPU * PIECE
+        rows = min(max(piece // (inputs.shape[1] * self.vocabulary), 1), 64)
         for x, y in zip(inputs.split(rows), targets.split(rows), strict=True):
             yield x, y.to(self.device)
             self.bar.update(len(x))

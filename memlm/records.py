@@ -266,12 +266,13 @@ def _stamp(config, model, folder, code, device):
     }
 
 
-def keep(run, folder=None):
-    """Copy a run from ``folder`` (by default RUNS) to data/records/, from where it is committed and replayed. Records of the
-    same configuration that other code has made go."""
+def keep(run, folder=None, into=None):
+    """Copy a run from ``folder`` (by default RUNS) to ``into`` (by default data/records/, from where it is committed and
+    replayed), without its weights. Records of the same configuration that other code has made go."""
+    folder, into = folder or RUNS, into or RECORDS
     for name in (*_FILES, "stamp.json"):
-        with writing(RECORDS / run.id / name) as file:
-            file.write(((folder or RUNS) / run.id / name).read_bytes())
-    for other in RECORDS.glob(f"{run.id.rpartition('-')[0]}-*"):
+        with writing(into / run.id / name) as file:
+            file.write((folder / run.id / name).read_bytes())
+    for other in into.glob(f"{run.id.rpartition('-')[0]}-*"):
         if other.name != run.id:
             remove(other)

@@ -5,19 +5,18 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from memlm import checkpoints, models
 from memlm.configs import RunConfig, config_hash  # noqa: F401
 from memlm.corpora import IGNORED
-from memlm.loss import linear_cross_entropy, token_losses
+from memlm.loss import token_losses
 from memlm.paths import writing
+from memlm.step import Step, autocast
 
 CLOCK = ("seconds", "tokens_per_second")  # metrics that two equal runs do not share
 
@@ -26,24 +25,12 @@ class Diverged(RuntimeError):
     """A loss, or a weight, is no longer a finite number."""
 
 
-class _Loss(torch.nn.Module):
-    """A model as a function of a batch to its summed loss, so that several processes can share it."""
-
-    def __init__(self, model, compiled):
-        super().__init__()
-        self.model = model
-        # A plain function, not a module of its own: its parameters are the model's.
-        self.hidden = torch.compile(model.hidden) if compiled else model.hidden
-
-    def forward(self, inputs, targets):
-        return linear_cross_entropy(self.hidden(inputs), self.model.head, targets)
-
-
 @torch.no_grad()
-def evaluate(model, part, batch=64):
+def evaluate(model, part):
     """Mean losses in nats per predicted token, with dropout as the model has it now: over all targets, and over each mask
     of the part, which is (inputs, targets, {name: mask})."""
     inputs, targets, masks = part
+    batch = 64 if inputs.device.type == "cpu" else max(2**16 // inputs.shape[1], 1)  # a GPU wants more at a time
     pieces = zip(inputs.split(batch), targets.split(batch), strict=True)
     losses = torch.cat([token_losses(model.hidden(x), model.head, y).cpu() for x, y in pieces])
     kept = (targets != IGNORED).cpu()
@@ -67,19 +54,24 @@ class _Order:
 
 
 def _prefetched(data, order, steps, device):
-    """The batches of ``steps``, each made, and on a GPU pinned, while the one before it is trained on."""
+    """(step, batch, number of its predicted tokens) of ``steps``, each made while the one before it is trained on: cut to
+    its longest sequence for a CPU, whose work that saves, and pinned in its full width for a GPU, which wants one shape."""
 
     def make(step):
-        batch = data.batch(order.rows(step))
-        return batch if device == "cpu" else tuple(part.pin_memory() for part in batch)
+        inputs, targets = data.batch(order.rows(step))
+        kept = targets != IGNORED
+        if device == "cpu":
+            width = int(kept.any(0).nonzero().max()) + 1
+            return (inputs[:, :width], targets[:, :width]), int(kept.sum())
+        return (inputs.pin_memory(), targets.pin_memory()), int(kept.sum())
 
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(make, steps.start) if steps else None
         for step in steps:
-            batch = coming.result()
+            made = coming.result()
             if step + 1 in steps:
                 coming = thread.submit(make, step + 1)
-            yield step, batch
+            yield step, *made
 
 
 _KEPT = ("step", "tokens", "seconds", "running", "lines")
@@ -92,15 +84,16 @@ class _Run:
         torch.manual_seed(config.seed)  # weights and dropout
         self.config, self.device = config, device
         self.model = models.build(config.model, data.vocabulary).to(device)
-        *betas, eps = config.adam
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=betas, eps=eps, fused=True
-        )
+        self.take = Step(self.model, config, device)
+        self.optimiser = self.take.optimiser
         self.step = self.tokens = 0
         self.seconds, self.running = 0.0, []
         self.lines = []  # of metrics.jsonl, which is written from them: the checkpoint's hash is theirs too
+        weight = sum(p.numel() for p in self.model.parameters())
+        self.saved = (time.perf_counter(), weight / 2e7)  # when last, and seconds that it took: before the first, a guess
 
     def save(self, folder):
+        begun = time.perf_counter()
         numbers = {name: getattr(self, name) for name in _KEPT}
         random = {"torch": torch.get_rng_state()}
         if self.device != "cpu":
@@ -108,6 +101,13 @@ class _Run:
         state = {"numbers": numbers, "random": random, "optimiser": self.optimiser.state_dict()}
         weights = dict(self.model.named_parameters())
         checkpoints.save(folder, self.step, config_hash(self.config), weights, state)
+        self.saved = (time.perf_counter(), time.perf_counter() - begun)
+
+    def save_if_due(self, folder):
+        """Save, unless that would take more than a twentieth of the time: gigabytes take seconds to write and to sync."""
+        at, cost = self.saved
+        if self.step == self.config.steps or cost < 1 or time.perf_counter() - at > 19 * cost:
+            self.save(folder)
 
     def restore(self, folder):
         """Go on from the newest checkpoint, if there is one."""
@@ -136,7 +136,7 @@ class _Run:
         if not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
             raise Diverged(f"a weight is not finite at step {self.step}; expected finite numbers (lr {self.config.lr})")
         for name, part in held.items():
-            with _autocast(self.config, self.device):
+            with autocast(self.config, self.device):
                 self.model.eval()
                 metrics |= {f"{name}_{key}": value for key, value in evaluate(self.model, part).items()}
                 self.model.train()
@@ -146,7 +146,7 @@ class _Run:
                         metrics[f"{name}_loss_dropout"] = evaluate(self.model, part)["loss"]
         self._refuse_broken(metrics, math.isfinite)
         self.model.eval()
-        with _autocast(self.config, self.device):
+        with autocast(self.config, self.device):
             scores = data.scores(self.model)
         self.model.train()
         self._refuse_broken(scores, lambda value: not math.isnan(value))  # an energy may be infinite
@@ -168,34 +168,10 @@ def _numbers(value, name=""):
         yield name, value
 
 
-def _step(run, loss_of, batch, rank, world):
-    """One optimiser step on this process's share of a batch. Returns the batch's mean loss, summed over processes."""
-    config = run.config
-    inputs, targets = batch
-    count = (targets != IGNORED).sum()
-    total = torch.zeros((), device=run.device)
-    run.optimiser.zero_grad(set_to_none=True)
-    parts = list(
-        zip(inputs[rank::world].chunk(config.accumulate), targets[rank::world].chunk(config.accumulate), strict=True)
-    )
-    for number, (x, y) in enumerate(parts, 1):
-        x, y = x.to(run.device, non_blocking=True), y.to(run.device, non_blocking=True)
-        wait = loss_of.no_sync() if world > 1 and number < len(parts) else nullcontext()
-        with wait, _autocast(config, run.device):
-            loss = loss_of(x, y) / count
-        (loss * world).backward()  # several processes average their gradients, which have to add up
-        total += loss.detach()
-    if world > 1:
-        dist.all_reduce(total)
-    torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
-    run.optimiser.step()
-    return total
-
-
-def _autocast(config, device):
-    if config.precision == "float32":
-        return nullcontext()
-    return torch.autocast(torch.device(device).type, getattr(torch, config.precision))
+def _step(run, batch):
+    """The optimiser step number ``run.step``; returns the batch's mean loss, on the device."""
+    run.take.set_rate(run.config.rate(run.step))
+    return run.take(batch)
 
 
 def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss: None):
@@ -217,12 +193,8 @@ def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss
         )
     run = _Run(config, data, device)
     run.restore(folder / "checkpoints")
-    # Compiling takes a minute: it pays on a GPU, where all batches have one shape.
-    loss_of = _Loss(run.model, compiled=device != "cpu" and data.fixed_length)
     if rank > 0:
         torch.manual_seed(config.seed + 10_000 * rank)  # dropout of its own; weights and batches are those of the first
-    if world > 1:
-        loss_of = torch.nn.parallel.DistributedDataParallel(loss_of)
     held = {name: (x.to(device), y.to(device), masks) for name, (x, y, masks) in data.held().items()}
 
     def show():
@@ -233,14 +205,16 @@ def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss
         show()
     before, begun = run.seconds, time.perf_counter()
     since = (begun, run.tokens)  # the clock and the tokens when training last went on
-    unchecked = []  # the loss of the last step: looking at it at once would make a GPU wait
+    unchecked = []  # losses of the last steps: looking at one would make a GPU wait, so it is looked at 16 together
+    many = 1 if device == "cpu" else 16
 
     def check():
-        for step, loss in unchecked:
-            if not math.isfinite(loss := loss.item()):
+        losses = torch.stack([loss for _, _, loss in unchecked]).tolist() if unchecked else []
+        for (step, tokens, _), loss in zip(unchecked, losses, strict=True):
+            if not math.isfinite(loss):
                 raise Diverged(f"training loss is {loss} at step {step}; expected a finite number (lr {config.lr})")
             run.running.append(loss)
-            progress(step, run.tokens, loss)
+            progress(step, tokens, loss)
         unchecked.clear()
 
     def report():
@@ -253,21 +227,20 @@ def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss
         metrics |= run.measure(held, data)
         run.running, run.seconds = [], before + time.perf_counter() - begun
         run.lines.append(json.dumps({**metrics, "seconds": round(run.seconds, 3)}) + "\n")
-        run.save(folder / "checkpoints")
+        run.save_if_due(folder / "checkpoints")
         show()
         return time.perf_counter(), run.tokens
 
     if not run.lines and rank == 0:
         since = report()
     order = _Order(len(data), config.batch_size, config.seed)
-    for step, batch in _prefetched(data, order, range(run.step + 1, config.steps + 1), device):
+    for step, batch, tokens in _prefetched(data, order, range(run.step + 1, config.steps + 1), device):
         run.step = step
-        for group in run.optimiser.param_groups:
-            group["lr"] = config.rate(step)
-        loss = _step(run, loss_of, batch, rank, world)
-        check()
-        unchecked.append((step, loss))
-        run.tokens += int((batch[1] != IGNORED).sum())
+        loss = _step(run, batch)
+        if len(unchecked) >= many:
+            check()
+        run.tokens += tokens
+        unchecked.append((step, run.tokens, loss))
         if step % config.eval_every == 0 or step == config.steps:
             if rank == 0:
                 since = report()

@@ -20,7 +20,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from memlm import batches, checkpoints, corpora, models, paths, train
+from memlm import batches, checkpoints, corpora, models, paths, step, train
 from memlm.configs import DataConfig, ModelConfig, RunConfig, config_hash
 from memlm.grammar import question_formation
 
@@ -283,6 +283,21 @@ def test_windows_cover_the_file_once_and_predict_the_next_token():
     assert torch.equal(targets, inputs + 1) and torch.equal(inputs.flatten(), torch.arange(100))
     with pytest.raises(ValueError, match=r"dev has 5 tokens; expected at least context \+ 1 = 11"):
         batches.Windows(tokens, tokens[:5], 101, context=10)
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "gpt2"])
+def test_lines_padded_to_one_length_have_the_losses_and_gradients_of_lines_cut_to_the_longest(kind):
+    config = replace(CONFIG, model=replace(MODEL, kind=kind, dropout=0.0, d_ff=32 if kind == "vanilla" else 128))
+    full, found = DATA.batch(torch.arange(4)), []
+    ((_, cut, tokens),) = train._prefetched(DATA, train._Order(4, 4, 0), range(1, 2), "cpu")
+    assert cut[0].shape[1] < full[0].shape[1] and tokens == (full[1] != corpora.IGNORED).sum()
+    for batch in (full, cut):
+        torch.manual_seed(0)
+        model = models.build(config.model, DATA.vocabulary)
+        loss = step.Step(model, config, "cpu")(batch).item()
+        found.append((loss, torch.cat([p.grad.flatten() for p in model.parameters()])))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    assert (found[0][1] - found[1][1]).norm() < 1e-5 * found[1][1].norm()
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(train_quietly, tmp_path, monkeypatch):
