@@ -7,7 +7,7 @@ from dataclasses import asdict
 from memlm import claims, figures, notebooks, paths, records
 
 README = paths.ROOT / "README.md"
-BENCH = paths.RECORDS / "bench.json"
+BENCHES = (paths.RECORDS / "bench.json", paths.RECORDS / "bench-gpu.json")  # of a CPU and of a GPU
 _MEASURED = {"size": dict, "device": str, "peak_flops": {...: float}, "results": dict}
 
 
@@ -33,11 +33,12 @@ def _time_block():
 
 
 def _bench_block():
-    if not BENCH.is_file():
-        return "not measured yet"
     from memlm import bench
 
-    return f"```\n{bench.table(paths.read_sealed(BENCH, _MEASURED, f'git checkout -- {paths.shown(BENCH)}'))}\n```"
+    found = [
+        paths.read_sealed(path, _MEASURED, f"git checkout -- {paths.shown(path)}") for path in BENCHES if path.is_file()
+    ]
+    return "```\n{}\n```".format("\n\n".join(map(bench.table, found))) if found else "not measured yet"
 
 
 def blocks():
@@ -143,13 +144,16 @@ def _seconds_of_commands():
 
 
 def _publish_bench(bench):
+    import torch
+
     if not bench.RECORD.is_file():
         return "no numbers of python -m memlm bench to publish"
     measured = paths.read_sealed(bench.RECORD, _MEASURED, "run python -m memlm bench again")
     if measured["size"] == json.loads(json.dumps(asdict(bench.SMALL))):
         return f"{paths.shown(bench.RECORD)} is of bench --small, which is for trying it out: not published"
-    paths.write_sealed(BENCH, measured)
-    return "the numbers of python -m memlm bench are in data/records/bench.json"
+    path = BENCHES[torch.cuda.is_available()]
+    paths.write_sealed(path, measured)
+    return f"the numbers of python -m memlm bench are in {paths.shown(path)}"
 
 
 def _refill():

@@ -19,7 +19,7 @@ def project(tmp_path, monkeypatch):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, tmp_path / name.lower())
     monkeypatch.setattr(publish, "README", tmp_path / "README.md")
-    monkeypatch.setattr(publish, "BENCH", tmp_path / "records" / "bench.json")
+    monkeypatch.setattr(publish, "BENCHES", [tmp_path / "records" / f"bench{of}.json" for of in ("", "-gpu")])
     monkeypatch.setattr(bench, "RECORD", tmp_path / "bench.json")
     monkeypatch.setattr(bench, "device_name", lambda: "here")
     monkeypatch.setattr(records, "RUNS", tmp_path / "runs")
