@@ -56,19 +56,8 @@ def _in_time(what, needed, left):
 def _tests():
     """The tests marked cuda, in a process of their own, whose memory is free again afterwards."""
     # Warnings of the versions that this machine happens to have are not errors here.
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "cuda",
-        "-W",
-        "default",
-        "-v",
-        "-rs",
-        str(ROOT / "tests" / "test_cuda.py"),
-    ]
-    status = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
+    tests = ["-m", "pytest", "-m", "cuda", "-W", "default", "-v", "-rs", str(ROOT / "tests" / "test_cuda.py")]
+    status = subprocess.run([sys.executable, *tests], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
     return status == 0
 
 
