@@ -38,6 +38,8 @@ LINES = {
         "torchrun --nproc-per-node=2 -m memlm train X1c --profile smoke --only near*seed0"
     ),
     "python -m memlm bench": None,
+    "./run_gpu.sh": None,
+    "./run_gpu.sh --minutes 60": "./run_gpu.sh --rehearse --minutes 0.1",  # all of it is rehearsed by .ci/run
     "python -m memlm publish": "python -m memlm publish --profile smoke",
 }
 # Commands that end with status 1 here, and the sentence with which they do: there is no network, and only 00 was executed.
@@ -110,7 +112,7 @@ def test_every_command_is_executed_here_or_has_a_test_of_its_own():
     help = call(paths.ROOT, "python -m memlm --help").stdout
     commands = set(re.search(r"\{([\w,]+)\}", help)[1].split(","))
     executed = {line.split(" memlm ")[1].split()[0] for line in LINES.values() if line and " memlm " in line}
-    assert commands - executed == {"notebooks", "bench", "strip"}  # the first is what run_all.sh calls
+    assert commands - executed == {"notebooks", "bench", "strip", "gpu"}  # the first and last are what scripts call
 
 
 def test_strip_is_executed(clone):
