@@ -20,6 +20,8 @@ SMALLEST = 2.0**-1022  # the least positive number with all its digits
 def _reals(name, value):
     """``value`` as a float64 tensor, whatever numbers it holds; ValueError if it holds none, complex or masked ones, or
     whole numbers beyond 2^53, of which float64 holds only some."""
+    if isinstance(value, torch.Tensor) and value.dtype == torch.float64:
+        return value
     try:
         if isinstance(value, np.ma.MaskedArray):
             raise TypeError("a masked array")
@@ -97,7 +99,7 @@ def _rows(name, value, columns, each="entries"):
 def _numbers(name, value, largest=math.inf):
     """``value`` as a float64 tensor of finite numbers, at most ``largest`` in size; else a ValueError that names one."""
     value = _reals(name, value)
-    fine = value.isfinite() & (value.abs() <= largest)
+    fine = value.abs() <= largest if largest < math.inf else value.isfinite()  # nan is not below anything
     if not fine.all():
         limit = f" of at most {largest:g} in size" if largest < math.inf else ""
         raise ValueError(f"{name} holds {value[~fine][0].item()}; expected finite numbers{limit}")

@@ -7,6 +7,7 @@ those of x: one call runs one stack from many states, or many stacks at once. En
 from itertools import combinations
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from memlm.energy import LARGEST, _generator, _numbers, _positive, distances, log_sum_exp, whole
@@ -14,9 +15,9 @@ from memlm.energy import LARGEST, _generator, _numbers, _positive, distances, lo
 
 def _broadcast(*shapes):
     try:
-        torch.broadcast_shapes(*shapes)
+        np.broadcast_shapes(*shapes)  # ten times as fast as torch's, which a search would notice
         return True
-    except RuntimeError:
+    except ValueError:
         return False
 
 
