@@ -7,6 +7,7 @@ before all sequences. ``collapse_report`` reads it off any causal model; ``memlm
 import math
 import operator
 from dataclasses import asdict, dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -157,8 +158,8 @@ def collapse_report(model, train, heldout, begin=None, max_shared=0.01, damaged=
     Raises BadSequences, EmptyHeldOut, Overlap, and from ``memlm.reader`` BadModel, NotCausal, TooLong; all are ValueErrors.
     """
     damaged, seed = _whole("damaged", damaged, 1), _whole("seed", seed, 0)
-    if not 0 <= max_shared <= 1:
-        raise ValueError(f"max_shared is {max_shared}; expected 0 <= max_shared <= 1")
+    if not isinstance(max_shared, Real) or not 0 <= max_shared <= 1:
+        raise ValueError(f"max_shared is {max_shared!r}; expected 0 <= max_shared <= 1")
     x, y, padding = real_tokens(train, heldout, pad, lengths)
     x, y, repeated, shared = distinct(x, y, max_shared)
     first = 0 if begin is None else begin_token(begin, x, y)
@@ -278,6 +279,6 @@ def _whole(name, value, least):
         value = operator.index(value)
     except TypeError:
         raise ValueError(f"{name} is {value!r}; expected a whole number") from None
-    if value < least:
-        raise ValueError(f"{name} is {value}; expected at least {least}")
+    if not least <= value < 2**63:
+        raise ValueError(f"{name} is {value}; expected at least {least} and less than 2^63")
     return value

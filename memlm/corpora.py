@@ -11,6 +11,7 @@ import numpy as np
 
 from memlm import sources
 from memlm.grammar import question_formation
+from memlm.notation import count
 from memlm.paths import RAW, sha256, writing
 from memlm.question import LEXICON, split_line
 
@@ -142,7 +143,9 @@ def _corpus(source, language, parts):
 
 
 def load(name, train_lines):
-    """The corpus of that name: Question-Formation lines from mccoy, file or generator, or a source of ``sources``."""
+    """The corpus of that name: Question-Formation lines from mccoy, file or generator, or a source of ``sources``.
+    ValueError for another name, or a number of training lines that is none."""
+    train_lines = count("train_lines", train_lines, 1)
     return (load_question_formation if name in SOURCES else load_lines)(name, train_lines)
 
 

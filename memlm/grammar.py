@@ -96,11 +96,16 @@ class Grammar:
         return cls(next(iter(rules)), rules)
 
     def __post_init__(self):
+        if not isinstance(self.rules, Mapping):
+            raise ValueError(f"rules is {self.rules!r}; expected a dict from left sides to lists of (weight, right side)")
         if self.start not in self.rules:
             raise ValueError(f"the start is {self.start!r}; expected a left side")
         for left, alternatives in self.rules.items():
             if not is_symbol(left):
                 raise ValueError(f"a left side is {left!r}; expected no space, bracket, bar, #, -> or leading quote")
+            pairs = alternatives if isinstance(alternatives, list | tuple) else [None]
+            if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+                raise ValueError(f"{left} has the alternatives {alternatives!r}; expected a list of (weight, right side)")
             for weight, right in alternatives:
                 self._check(left, weight, right)
             total = sum(weight for weight, _ in alternatives)
@@ -257,9 +262,7 @@ class Grammar:
 
     def sample(self, n, seed):
         """n independent sentences, each a list of words, from the seed alone."""
-        if seed is None:
-            raise ValueError("seed is None; expected a number or a string, so that the same sentences can be drawn again")
-        uniform = random.Random(seed).random
+        n, uniform = notation.count("n", n), random.Random(notation.seeded(seed)).random
         drawn = {left: ([r for _, r in a], list(accumulate(float(w) for w, _ in a))) for left, a in self.rules.items()}
         sentences = []
         for _ in range(n):

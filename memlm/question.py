@@ -12,14 +12,13 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
 from memlm.ambiguity import exact_entropy
 from memlm.grammar import Grammar, word_list
-from memlm.notation import quoted
+from memlm.notation import count, quoted, share
 
 NOUNS = "newt orangutan peacock quail raven salamander tyrannosaurus unicorn vulture walrus xylophone yak zebra"
 LEXICON = {
@@ -163,14 +162,15 @@ class QuestionFormation:
     lexicon: dict[str, list[str]] = field(default_factory=lambda: LEXICON)
 
     def __post_init__(self):
-        if not isinstance(self.quest, Real) or not 0 <= self.quest <= 1:
-            raise ValueError(f"quest is {self.quest}; expected a share in [0, 1]")
+        share("quest", self.quest)
+        if not isinstance(self.relative_questions, bool):
+            raise ValueError(f"relative_questions is {self.relative_questions!r}; expected True or False")
         _check_lexicon(self.lexicon)
 
     @cached_property
     def grammar(self):
         """The grammar of first halves, type token included. With the lexicon of the real files it is unambiguous."""
-        return Grammar.from_text(_rules(self.lexicon, Fraction(self.quest), self.relative_questions))
+        return Grammar.from_text(_rules(self.lexicon, share("quest", self.quest), self.relative_questions))
 
     @property
     def vocabulary(self):
@@ -198,7 +198,7 @@ class QuestionFormation:
 
         exact_entropy(self.grammar)  # which raises where a line may have two derivations
         probability, sentences, length = (np.array(column, float) for column in zip(*self.grammar.shapes(), strict=True))
-        if not 0 <= distinct < sentences.sum() / 2:
+        if not 0 <= count("distinct", distinct) < sentences.sum() / 2:
             raise ValueError(f"distinct is {distinct}; expected 0 to {sentences.sum() / 2:.3g}, half the language")
         each = probability / sentences
         draws = brentq(lambda m: -(sentences * np.expm1(-m * each)).sum() - distinct, 0, 100 * distinct + 1)

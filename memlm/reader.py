@@ -84,8 +84,11 @@ class Reader:
         """(b, t, V) in at least float32."""
         answer = self._ask(self.model, ids)
         logits = getattr(answer, "logits", answer)
-        if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
-            got = str(logits.dtype) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        got = type(logits).__name__
+        if isinstance(logits, torch.Tensor):
+            kinds = {str(logits.dtype): logits.is_floating_point(), str(logits.layout): logits.layout == torch.strided}
+            got = next((kind for kind, fine in (kinds | {"a meta tensor": not logits.is_meta}).items() if not fine), "")
+        if got:
             raise BadModel(
                 f"ids {tuple(ids.shape)} are answered by {got}; expected a floating-point tensor (b, t, V), or an object "
                 "with such .logits: wrap the model in a function that takes ids and picks them"

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from numbers import Real
 
 import numpy as np
 from scipy.special import entr, xlogy
 
 from memlm.ambiguity import exact_entropy
 from memlm.grammar import Grammar, checked, word_list
-from memlm.notation import quoted
+from memlm.notation import count, quoted, seeded, share
 from memlm.question import LEXICON, EntropyRate, QuestionFormation, text_lines
 
 
@@ -118,11 +119,12 @@ def scaled_lexicon(factor):
     since ``question.complete`` looks for them. The shares of the structures stay too: only the words' entropy changes, by
     log(factor) for each content word of the first half.
     """
-    if not 0 < factor < math.inf:
-        raise ValueError(f"factor is {factor}; expected a number > 0")
+    if not isinstance(factor, Real) or isinstance(factor, bool) or not 0 < factor < math.inf:
+        raise ValueError(f"factor is {factor!r}; expected a number > 0")
+    exactly = Fraction(*factor.as_integer_ratio())
     lexicon = {}
     for name, words in LEXICON.items():
-        size = len(words) if name.startswith(("Aux", "Rel")) else math.ceil(len(words) * Fraction(factor))
+        size = len(words) if name.startswith(("Aux", "Rel")) else math.ceil(len(words) * exactly)
         rounds = range(math.ceil(size / len(words)))
         lexicon[name] = [f"{word}_{k + 1}" if k else word for k in rounds for word in words][:size]
     return lexicon
@@ -194,9 +196,11 @@ class Copies:
     split = staticmethod(split)
 
     def __post_init__(self):
-        whole = self.words >= 2 and self.length >= 1 and 1 <= self.prototypes <= self.words
-        if not whole or not 0 <= self.damage <= 1:
-            raise ValueError(f"{self}; expected 1 <= prototypes <= words, 2 <= words, 1 <= length and damage in [0, 1]")
+        for name, least in (("prototypes", 1), ("length", 1), ("words", 2)):
+            count(name, getattr(self, name), least)
+        share("damage", self.damage)
+        if self.prototypes > self.words:
+            raise ValueError(f"prototypes is {self.prototypes}; expected at most words = {self.words}")
 
     @cached_property
     def _pairs(self):
@@ -211,7 +215,7 @@ class Copies:
 
     def sample(self, n, seed):
         """n independent lines of text from the seed."""
-        draw = np.random.default_rng(list(str(seed).encode()))
+        n, draw = count("n", n), np.random.default_rng(list(str(seeded(seed)).encode()))
         which = draw.integers(self.prototypes, size=n)
         wrong = draw.random((n, self.length - 1)) < float(self.damage)
         rest = np.where(wrong, self._pairs[which, :, 1], self._pairs[which, :, 0])

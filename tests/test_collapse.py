@@ -592,7 +592,7 @@ def test_the_context_is_read_where_it_stands():
     torch.manual_seed(0)
     short = models.gpt2(11, 1, 8, 1, 16, 0.0)
     short.network.wpe = torch.nn.Embedding(4, 8)  # fewer than its configuration says
-    with pytest.raises(reader.BadModel, match=r"the model fails on ids \(4, 11\) with IndexError: .*; expected logits"):
+    with pytest.raises(reader.BadModel, match=r"the model fails on ids \(4, 11\) with RuntimeError: .*; expected logits"):
         collapse_report(short, X, Y)
 
 
@@ -815,3 +815,24 @@ def test_a_real_model_has_not_collapsed_onto_stories_of_its_own_and_half_of_a_lo
     begun = torch.cat([torch.ones(80, 1, dtype=torch.int64), train], 1)
     half = Mixture(0.5, Memoriser(begun, 512), lambda x: model(x).logits)
     assert collapse_report(half, train, heldout, begin=1, damaged=1).index == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"max_shared": "1"}, "max_shared is '1'; expected 0 <= max_shared <= 1"),
+        ({"max_shared": math.nan}, "max_shared is nan; expected 0 <= max_shared <= 1"),
+        ({"seed": 2**64}, r"seed is 18446744073709551616; expected at least 0 and less than 2\^63"),
+    ],
+)
+def test_what_is_no_share_or_seed_is_said_in_a_sentence(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        collapse_report(lambda ids: torch.zeros(*ids.shape, 11), X, Y, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(lambda x: x.to_sparse(), "torch.sparse_coo"), (lambda x: x.to("meta"), "a meta tensor")]
+)
+def test_logits_of_another_layout_are_refused(change, said):
+    with pytest.raises(reader.BadModel, match=f"are answered by {said}; expected a floating-point tensor"):
+        collapse_report(lambda ids: change(torch.zeros(*ids.shape, 11)), X, Y)

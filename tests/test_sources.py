@@ -311,13 +311,78 @@ def test_copies_of_any_damage(damage):
     assert np.isfinite(few.log_prob(few.sample(50, seed=0))).all()
 
 
-WRONG_COPIES = [{"prototypes": 0}, {"prototypes": 65}, {"length": 0}, {"words": 1}, {"damage": -0.1}, {"damage": math.nan}]
+WRONG_COPIES = [
+    ({"prototypes": 0}, "prototypes is 0; expected a whole number >= 1"),
+    ({"prototypes": 65}, "prototypes is 65; expected at most words = 64"),
+    ({"prototypes": 4.0}, "prototypes is 4.0; expected a whole number >= 1"),
+    ({"length": 0}, "length is 0; expected a whole number >= 1"),
+    ({"length": True}, "length is True; expected a whole number >= 1"),
+    ({"words": 1}, "words is 1; expected a whole number >= 2"),
+    ({"words": "64"}, "words is '64'; expected a whole number >= 2"),
+    ({"damage": -0.1}, r"damage is -0.1; expected a number in \[0, 1\]"),
+    ({"damage": math.nan}, r"damage is nan; expected a number in \[0, 1\]"),
+    ({"damage": "1/8"}, r"damage is '1/8'; expected a number in \[0, 1\]"),
+    ({"damage": None}, r"damage is None; expected a number in \[0, 1\]"),
+]
 
 
-@pytest.mark.parametrize("options", WRONG_COPIES, ids=str)
-def test_other_copies_are_refused(options):
-    with pytest.raises(ValueError, match=r"Copies\(.*\); expected 1 <= prototypes <= words"):
+@pytest.mark.parametrize(("options", "sentence"), WRONG_COPIES, ids=str)
+def test_other_copies_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
         Copies(**options)
+
+
+SAMPLED = [Copies(), Sentences(Grammar.from_text("S -> 'a' [1]")), QuestionFormation(), Grammar.from_text("S -> 'a' [1]")]
+
+
+@pytest.mark.parametrize("source", SAMPLED, ids=lambda source: type(source).__name__)
+@pytest.mark.parametrize(
+    ("n", "seed", "sentence"),
+    [
+        (2.5, 0, "n is 2.5; expected a whole number >= 0"),
+        ("3", 0, "n is '3'; expected a whole number >= 0"),
+        (-1, 0, "n is -1; expected a whole number >= 0"),
+        (True, 0, "n is True; expected a whole number >= 0"),
+        (None, 0, "n is None; expected a whole number >= 0"),
+        (3, None, "seed is None; expected a number or a string"),
+        (3, [1], r"seed is \[1\]; expected a number or a string"),
+        (3, math.nan, "seed is nan; expected a number or a string"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_a_sentence(source, n, seed, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        source.sample(n, seed)
+
+
+def test_numbers_of_numpy_are_the_numbers_that_they_are():
+    half, three = np.float32(0.5), np.int64(3)
+    assert QuestionFormation(quest=half).entropy_rate() == QuestionFormation().entropy_rate()
+    assert Copies(damage=half, length=three).sample(three, 0) == Copies(damage=0.5, length=3).sample(3, 0)
+    assert scaled_lexicon(half) == scaled_lexicon(Fraction(1, 2))
+    assert Grammar.from_text("S -> 'a' [1]").sample(three, 0) == [["a"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: QuestionFormation(quest="1/2"), r"quest is '1/2'; expected a number in \[0, 1\]"),
+        (lambda: QuestionFormation(quest=True), r"quest is True; expected a number in \[0, 1\]"),
+        (lambda: QuestionFormation(relative_questions="no"), "relative_questions is 'no'; expected True or False"),
+        (lambda: QuestionFormation().heldout_entropy_rate("1"), "distinct is '1'; expected a whole number >= 0"),
+        (lambda: QuestionFormation().heldout_entropy_rate(1.5), "distinct is 1.5; expected a whole number >= 0"),
+        (lambda: scaled_lexicon("2"), "factor is '2'; expected a number > 0"),
+        (lambda: scaled_lexicon(None), "factor is None; expected a number > 0"),
+        (lambda: corpora.load("words", "3"), "train_lines is '3'; expected a whole number >= 1"),
+        (lambda: corpora.load("generator", 0), "train_lines is 0; expected a whole number >= 1"),
+        (lambda: Grammar("S", None), "rules is None; expected a dict"),
+        (lambda: Grammar("S", {"S": None}), "S has the alternatives None; expected a list of"),
+        (lambda: Grammar("S", {"S": {((Fraction(1)), ("'a",))}}), "S has the alternatives {.*}; expected a list of"),
+        (lambda: Grammar("S", {"S": [Fraction(1)]}), r"S has the alternatives \[.*\]; expected a list of"),
+    ],
+)
+def test_what_is_no_number_or_rule_is_said_in_a_sentence(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
 
 
 @pytest.mark.parametrize("factor", [0, -1, math.nan, math.inf])
