@@ -18,6 +18,7 @@ from memlm.loss import token_losses
 from memlm.paths import writing
 from memlm.step import Step, autocast
 
+LARGE = 10_000_000  # weights from which on a checkpoint is not written at every evaluation
 CLOCK = ("seconds", "tokens_per_second")  # metrics that two equal runs do not share
 
 
@@ -89,8 +90,8 @@ class _Run:
         self.step = self.tokens = 0
         self.seconds, self.running = 0.0, []
         self.lines = []  # of metrics.jsonl, which is written from them: the checkpoint's hash is theirs too
-        weight = sum(p.numel() for p in self.model.parameters())
-        self.saved = (time.perf_counter(), weight / 2e7)  # when last, and seconds that it took: before the first, a guess
+        self.weights = sum(p.numel() for p in self.model.parameters())
+        self.saved = (time.perf_counter(), self.weights / 2e7)  # when last, and its seconds: before the first, a guess
 
     def save(self, folder):
         begun = time.perf_counter()
@@ -104,9 +105,10 @@ class _Run:
         self.saved = (time.perf_counter(), time.perf_counter() - begun)
 
     def save_if_due(self, folder):
-        """Save, unless that would take more than a twentieth of the time: gigabytes take seconds to write and to sync."""
+        """Save, unless the model is large and that would take more than a twentieth of the time: gigabytes take seconds to
+        write and to sync."""
         at, cost = self.saved
-        if self.step == self.config.steps or cost < 1 or time.perf_counter() - at > 19 * cost:
+        if self.step == self.config.steps or self.weights < LARGE or time.perf_counter() - at > 19 * cost:
             self.save(folder)
 
     def restore(self, folder):

@@ -1,5 +1,6 @@
 """Training and runs on a tiny model and 300 lines.   ./run_tests.sh tests/test_train.py"""
 
+import itertools
 import json
 import math
 import os
@@ -283,6 +284,19 @@ def test_windows_cover_the_file_once_and_predict_the_next_token():
     assert torch.equal(targets, inputs + 1) and torch.equal(inputs.flatten(), torch.arange(100))
     with pytest.raises(ValueError, match=r"dev has 5 tokens; expected at least context \+ 1 = 11"):
         batches.Windows(tokens, tokens[:5], 101, context=10)
+
+
+def test_a_large_model_is_saved_only_as_often_as_costs_a_twentieth_of_the_time(train_quietly, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "LARGE", 1)
+    monkeypatch.setattr(
+        train._Run, "save", lambda run, folder: saved.append(run.step) or setattr(run, "saved", (now[0], 1.0))
+    )
+    monkeypatch.setattr(train.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 1.5) or now[0])
+    saved, now = [], [0.0]
+    train.train(replace(CONFIG, steps=30, eval_every=1), DATA, tmp_path / "large")
+    assert saved[-1] == 30 and 1 < len(saved) < 20
+    at = [step for step in saved if step < 30]
+    assert min(after - before for before, after in pairwise(at)) > 1
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "gpt2"])
