@@ -89,9 +89,11 @@ def fingerprint(name, parameters):
     files += sorted((paths.ROOT / "data" / "reference").glob("**/*.*"))
     if parameters["from_records"] or "from_records=True" in code:
         files += sorted(paths.RECORDS.glob("*/*.json*"))
-    if name.startswith("99"):  # the verdicts of the others are its data
-        files += sorted((paths.REPORT / parameters["profile"] / "verdicts").glob("*.json"))
     parts = [paths.sha256(path) for path in files if path.is_file()]
+    if name.startswith("99"):  # the verdicts of the others are its data, and the seeds with which they were made
+        profile, made = parameters["profile"], {claim.notebook for claim in claims.ledger().values()}
+        parts += [paths.sha256(path) for path in sorted((paths.REPORT / profile / "verdicts").glob("*.json"))]
+        parts += [f"{other} {stamp(other, profile).get('seed')}" for other in sorted(made)]
     # what users put into data/raw may be large: its size and time stand for its content
     parts += [f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in sorted(paths.RAW.glob("**/*")) if p.is_file()]
     parts += ["".join(cell["source"]) for cell in notebook["cells"]]
@@ -313,8 +315,8 @@ def _refuse_unserved(chosen, profile, seed):
 
 
 def _clear(name, folder):
-    """Take away the verdicts and figures of an earlier execution: they may no longer be recorded or drawn. A damaged manifest
-    is begun anew."""
+    """Take away the verdicts and figures of an earlier execution: they may no longer be recorded or drawn. A damaged
+    manifest is begun anew."""
     for claim in claims.ledger().values():
         if claim.notebook == name:
             (folder / "verdicts" / f"{claim.id}.json").unlink(missing_ok=True)

@@ -228,6 +228,15 @@ def test_a_verdict_that_is_recorded_no_more_is_not_kept(drawn):
     assert notebooks.claims.recorded("smoke") == {}
 
 
+def test_the_page_of_verdicts_depends_on_the_seeds_with_which_they_were_made(drawn):
+    """The bytes of a verdict do not tell its seed, its notebook's stamp does."""
+    write(drawn / "notebooks", "99_verdicts", HEAD)
+    before = notebooks.fingerprint("99_verdicts", PARAMETERS)
+    file = drawn / "report" / "smoke" / "02_energies.json"
+    paths.write_sealed(file, notebooks.stamp("02_energies", "smoke") | {"seed": 5})
+    assert notebooks.fingerprint("99_verdicts", PARAMETERS) != before
+
+
 def test_a_notebook_that_is_changed_while_it_runs_is_run_again(project):
     path = project / "notebooks" / "01_a.ipynb"
     write(

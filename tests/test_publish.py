@@ -76,7 +76,7 @@ REFUSED = {
     ),
     "verdicts of another profile": (
         lambda f: (record(f, "smoke"), stamp(f)),
-        "CV.json is of profile smoke; execute its notebook in profile cpu",
+        "claim CV in .*CV.json is of profile smoke; execute 02_energies in profile cpu with seed 0",
     ),
     "other code": (
         lambda f: (f / "notebooks" / "02_energies.ipynb").write_text(
