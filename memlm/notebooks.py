@@ -38,13 +38,25 @@ class NotebookFailed(RuntimeError):
     """A notebook did not run to its end; the message names the notebook, the cell and the cause."""
 
 
+def ours():
+    """Names of the notebooks that belong to the project: those of the ledger, the first page and the last."""
+    return {claim.notebook for claim in claims.ledger().values()} | {"00_start_here", "99_verdicts"}
+
+
+def _found():
+    return sorted(path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
 def names(only=()):
-    """Notebooks in their order; with ``only``, those whose name begins with one of its entries (ValueError if none)."""
-    found = sorted(path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
+    """The project's notebooks in their order; with ``only``, those whose name begins with one of its entries. A user's own
+    notebook is meant only by an entry with which none of the project's begins. ValueError for one that means none."""
+    found, chosen = _found(), set() if only else ours()
     for prefix in only:
-        if not prefix or not any(name.startswith(prefix) for name in found):
+        meant = {name for name in found if prefix and name.startswith(prefix)}
+        if not meant:
             raise ValueError(f"no notebook begins with {prefix!r}; there are {', '.join(found)}")
-    return [name for name in found if not only or name.startswith(tuple(only))]
+        chosen |= meant & ours() or meant
+    return [name for name in found if name in chosen]
 
 
 def _stored(path):
@@ -271,6 +283,9 @@ def run(profile, only=(), seed=0, from_records=False, force=False):
     limits = experiments.profile(profile)["limits"]
     parameters = {"profile": profile, "seed": seed, "from_records": from_records}
     chosen, executed = names(only), []
+    for name in _found():
+        if name not in chosen and name.startswith(tuple(only) or ""):
+            print(f"{name} is left alone: it is no notebook of the project, and --only {name} executes it", flush=True)
     if from_records:
         _refuse_unserved(chosen, profile, seed)
     folder = paths.REPORT / profile
@@ -291,6 +306,10 @@ def run(profile, only=(), seed=0, from_records=False, force=False):
                 with _progress(label, expected):
                     path = paths.NOTEBOOKS / f"{name}.ipynb"
                     _clear(name, folder)
+                    if name in ours():
+                        os.environ[paths.STAGE] = str(folder)
+                    else:
+                        os.environ.pop(paths.STAGE, None)
                     execute(path, folder / f"{name}.ipynb", parameters, limits, config, private)
                 made = {"made_from": made_from, "outputs": outputs(name, profile), **parameters}
                 made |= {"begun": clock, "seconds": round(time.perf_counter() - begun, 1)}

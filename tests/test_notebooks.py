@@ -98,8 +98,9 @@ def test_refused_before_a_kernel_starts(tmp_path, cells, tag, message):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """An empty project: folders of notebooks and report are elsewhere."""
+    """An empty project: folders of notebooks and report are elsewhere. What lies there belongs to it, but for copies."""
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(notebooks, "ours", lambda: {name for name in notebooks._found() if "Copy" not in name})
     monkeypatch.setattr(paths, "REPORT", tmp_path / "report")
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(figures, "FIGURES", tmp_path / "figures")
@@ -226,6 +227,26 @@ def test_a_verdict_that_is_recorded_no_more_is_not_kept(drawn):
     write(drawn / "notebooks", "02_energies", HEAD, "x = 1")
     assert notebooks.run("smoke") == ["02_energies"]
     assert notebooks.claims.recorded("smoke") == {}
+
+
+def test_the_notebooks_of_the_project_are_those_of_the_ledger_with_the_first_and_the_last():
+    assert notebooks.ours() == {path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb")}
+
+
+def test_a_copy_is_left_alone_and_where_it_is_asked_for_it_records_nothing_for_the_project(project, capsys):
+    write(project / "notebooks", "02_energies", HEAD, "x = 1")
+    write(project / "notebooks", "02_energies-Copy1", HEAD, "import os; print(os.environ.get('MEMLM_STAGE'))")
+    for only in ((), ["02"], ["02_energies", "0"]):
+        assert notebooks.names(only) == ["02_energies"]
+    assert notebooks.names(["02", "02_energies-"]) == ["02_energies", "02_energies-Copy1"]
+    assert notebooks.run("smoke", ["02"]) == ["02_energies"]
+    assert capsys.readouterr().out.startswith(
+        "02_energies-Copy1 is left alone: it is no notebook of the project, and --only"
+    )
+    assert notebooks.run("smoke", ["02", "02_energies-"]) == ["02_energies-Copy1"]
+    assert "left alone" not in capsys.readouterr().out
+    assert "None\\n" in (project / "report" / "smoke" / "02_energies-Copy1.ipynb").read_text()
+    assert notebooks.run("smoke", ["02"], force=True) == ["02_energies"]
 
 
 def test_the_page_of_verdicts_depends_on_the_seeds_with_which_they_were_made(drawn):
