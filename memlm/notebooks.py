@@ -32,6 +32,13 @@ _STAMP = {
     "seed": int,
     "from_records": bool,
 }
+_NOTEBOOK = {
+    "nbformat": int,
+    "nbformat_minor": int,
+    "metadata": dict,
+    "cells": [{"cell_type": str, "metadata": dict, "source": (str, list)}],
+}
+_ADVICE = "save it in Jupyter"
 
 
 class NotebookFailed(RuntimeError):
@@ -60,14 +67,26 @@ def names(only=()):
 
 
 def _stored(path):
-    """A notebook file as a dict. Raises NotebookFailed where it is none."""
+    """A notebook file as a dict. Raises NotebookFailed where it is none, or none that Python executes."""
     try:
-        notebook = json.loads(path.read_text(encoding="utf8"))
-        if all(isinstance(cell["metadata"], dict) and cell["source"] is not None for cell in notebook["cells"]):
-            return notebook
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise NotebookFailed(f"{paths.shown(path)} is no notebook: expected JSON with cells, as Jupyter saves it")
+        notebook = paths.fitting("it", json.loads(path.read_text(encoding="utf8")), _NOTEBOOK, _ADVICE)
+        cells = [{"source": [*c["source"]], "metadata": {"tags": [], **c["metadata"]}} for c in notebook["cells"]]
+        paths.fitting("it", {"cells": cells}, {"cells": [{"source": [str], "metadata": {"tags": [str]}}]}, _ADVICE)
+        if notebook["nbformat"] != 4:
+            raise ValueError(f"it has nbformat {notebook['nbformat']}; expected 4; {_ADVICE}")
+        if other := {cell["cell_type"] for cell in notebook["cells"]} - {"code", "markdown", "raw"}:
+            raise ValueError(f"it has a cell of type {min(other)}; expected code, markdown or raw; {_ADVICE}")
+        if "python" not in (language := _language(notebook["metadata"])).lower():
+            raise ValueError(f"it is in {language}; expected Python")
+        return notebook
+    except (ValueError, RecursionError) as error:
+        raise NotebookFailed(f"{paths.shown(path)} is no notebook: {error}") from None
+
+
+def _language(metadata):
+    """What a notebook says that it is written in: Python, where it says nothing."""
+    spec, info = (part if isinstance(part := metadata.get(name), dict) else {} for name in ("kernelspec", "language_info"))
+    return str(spec.get("language") or info.get("name") or spec.get("name") or "python")
 
 
 def _code(notebook):
@@ -199,7 +218,9 @@ def execute(path, output, parameters, limits, config, folder):
     from jupyter_core.utils import ensure_event_loop
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    check_parameters(path, parameters)
+    copy = Path(folder) / path.name
+    strip(path, copy)
+    check_parameters(copy, parameters)
     partial = output.with_suffix(".failed.ipynb")
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.unlink(missing_ok=True)
@@ -211,7 +232,7 @@ def execute(path, output, parameters, limits, config, folder):
 
     def run():
         with closing(ensure_event_loop()):
-            papermill.execute_notebook(str(path), str(partial), parameters, cwd=folder, config=config, **options)
+            papermill.execute_notebook(str(copy), str(partial), parameters, cwd=folder, config=config, **options)
 
     logging.getLogger("papermill").addHandler(logging.NullHandler())  # what went wrong is told in one sentence, below
     others = _children()
@@ -356,8 +377,9 @@ def _alone(folder):
         yield
 
 
-def strip(path: Path):
-    """Remove outputs, counts and run metadata from a notebook file: the form in which notebooks are stored."""
+def strip(path: Path, into: Path | None = None):
+    """Remove outputs, counts and run metadata from a notebook file: the form in which notebooks are stored, and executed.
+    Written to the file itself unless another is given."""
     notebook = _stored(path)
     for cell in notebook["cells"]:
         cell["metadata"] = {"tags": cell["metadata"]["tags"]} if cell["metadata"].get("tags") else {}
@@ -367,5 +389,5 @@ def strip(path: Path):
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    with paths.writing(path) as file:
+    with paths.writing(into or path) as file:
         file.write((json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())

@@ -342,12 +342,43 @@ def test_magics_are_executed_and_a_slip_is_one_sentence(project):
         notebooks.run("smoke")
 
 
-@pytest.mark.parametrize("content", ["", "null", "[]", "{}", '{"cells": 1}', '{"cells": [{}]}', "{ half"])
-def test_a_file_that_is_no_notebook_is_named(project, content):
+CELL = {"cell_type": "code", "metadata": {}, "source": ""}
+WHOLE = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [CELL]}
+NONE = {
+    "": "Expecting value",
+    "{ half": "Expecting property name",
+    "[" * 10**5: "recursion",
+    "null": "it is of type NoneType; expected an object",
+    "[]": "it is of type list; expected an object",
+    json.dumps(WHOLE | {"cells": 1}): "it has cells of type int; expected a list",
+    json.dumps({"cells": [CELL]}): "it has no nbformat",
+    json.dumps({"nbformat": 4, "cells": [CELL]}): "it has no nbformat_minor",
+    json.dumps(WHOLE | {"nbformat": 3}): "it has nbformat 3; expected 4",
+    json.dumps(WHOLE | {"metadata": {"kernelspec": {"language": "R", "name": "ir"}}}): "it is in R; expected Python",
+    json.dumps(WHOLE | {"metadata": {"language_info": {"name": "julia"}}}): "it is in julia; expected Python",
+    json.dumps(WHOLE | {"cells": [{"metadata": {}, "source": ""}]}): r"it has no cells\[0\].cell_type",
+    json.dumps(WHOLE | {"cells": [CELL | {"cell_type": "sql"}]}): "it has a cell of type sql; expected code, markdown",
+    json.dumps(WHOLE | {"cells": [CELL | {"source": 5}]}): r"it has cells\[0\].source of type int; expected str or list",
+    json.dumps(WHOLE | {"cells": [CELL | {"source": [5]}]}): r"it has cells\[0\].source\[0\] of type int; expected str",
+    json.dumps(WHOLE | {"cells": [CELL | {"metadata": {"tags": None}}]}): r"cells\[0\].metadata.tags .*; expected a list",
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), NONE.items(), ids=[text[:60] for text in NONE])
+def test_a_file_that_is_no_notebook_is_named(project, content, problem):
     (project / "notebooks").mkdir()
     (project / "notebooks" / "01_a.ipynb").write_text(content)
-    with pytest.raises(notebooks.NotebookFailed, match=r"01_a.ipynb is no notebook"):
+    with pytest.raises(notebooks.NotebookFailed, match=f"01_a.ipynb is no notebook: .*{problem}"):
         notebooks.run("smoke")
+
+
+def test_a_notebook_that_names_no_kernel_is_executed(project):
+    cells = [{"cell_type": "code", "metadata": {}, "source": source} for source in (HEAD, ["x = 1\n", "x + 1"])]
+    cells[0]["metadata"] = {"tags": ["parameters"], "mine": 1}
+    (project / "notebooks").mkdir()
+    for metadata in ({}, {"kernelspec": None, "language_info": 5}):
+        (project / "notebooks" / "01_a.ipynb").write_text(json.dumps(WHOLE | {"metadata": metadata, "cells": cells}))
+        assert notebooks.run("smoke", force=True) == ["01_a"]
 
 
 def test_notebooks_run_from_a_thread_and_in_a_folder_of_long_name(project, tmp_path, monkeypatch):
