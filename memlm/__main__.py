@@ -173,6 +173,10 @@ def main(arguments=None):
     if options.command == "train" and options.force and options.resume:
         parser.error("--resume goes on with a run and --force begins again; expected one of them")
     try:
+        os.getcwd()
+    except FileNotFoundError:  # without one, importing torch ends the process
+        sys.exit("memlm: the working directory was deleted; expected one that is there")
+    try:
         options.function(options)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

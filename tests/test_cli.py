@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from memlm import __main__, paths
+from memlm import __main__, doctor, paths
 
 # What a README prints, and what is executed for it: the same command at a size for a test. None: executed by CI as it is, or
 # by tests/test_bench.py.
@@ -143,6 +143,26 @@ def test_doctor_says_whose_code_it_is_and_warns_in_another_clone(clone, tmp_path
     script = "from memlm.__main__ import main; main(['doctor'])"
     answer = call(clone / "notebooks", f'python -c "import sys; sys.path.insert(0, {str(paths.ROOT)!r}); {script}"')
     assert f"WARNING: this is the clone {clone}, but memlm is imported from {paths.PACKAGE}" in answer.stdout
+
+
+def test_a_deleted_working_directory_is_one_sentence():
+    answer = call(paths.ROOT, f'cd "$(mktemp -d)" && rmdir "$PWD" && {sys.executable} -m memlm doctor')
+    assert answer.returncode == 1
+    assert answer.stderr.endswith("memlm: the working directory was deleted; expected one that is there\n")
+
+
+def test_doctor_names_a_bad_pin_and_a_package_without_a_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").write_text((paths.PACKAGE.parent / "pyproject.toml").read_text())
+    for line in ("torch==2==3", "torch", "torch>=2", "==2"):
+        (tmp_path / "constraints.txt").write_text(f"# pins\n\nnumpy==1  # a pin\n{line}\n")
+        with pytest.raises(SystemExit, match=f"memlm: constraints.txt, line 4, is '{line}'; expected name==version"):
+            __main__.main(["doctor"])
+    (tmp_path / "constraints.txt").write_text("numpy==1  # a pin\n")
+    (tmp_path / "numpy-1.dist-info").mkdir()
+    (tmp_path / "numpy-1.dist-info" / "METADATA").write_text("Name: numpy\n")  # cut off
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "numpy is of no version; expected 1" in doctor.unmet()
 
 
 WITHOUT = """
