@@ -70,7 +70,7 @@ def _verdicts(options):
     if not entries:
         where = f"profile {options.profile}" if options.profile else "data/records"
         raise ValueError(f"{where} holds 0 verdicts; expected some after ./run_all.sh and, for data/records, publish")
-    print(json.dumps(entries, indent=1, ensure_ascii=False) if options.json else claims.table(entries))
+    print(json.dumps(entries, indent=1) if options.json else claims.table(entries))
 
 
 def _runs(_):
@@ -170,6 +170,8 @@ def main(arguments=None):
     command(_publish, "publish", "copy runs, verdicts and times into data/records and README").add_argument("--profile")
     command(_strip, "strip", "remove outputs from the stored notebooks")
     options = parser.parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):  # what a terminal cannot show is no reason to end
+        sys.stdout.reconfigure(errors="backslashreplace")
     if options.command == "train" and options.force and options.resume:
         parser.error("--resume goes on with a run and --force begins again; expected one of them")
     try:

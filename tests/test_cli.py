@@ -1,5 +1,6 @@
 """Every command, and every command line that a README prints, does what it says.   ./run_tests.sh tests/test_cli.py"""
 
+import io
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import sys
 
 import pytest
 
-from memlm import __main__, doctor, paths
+from memlm import __main__, claims, doctor, paths
 
 # What a README prints, and what is executed for it: the same command at a size for a test. None: executed by CI as it is, or
 # by tests/test_bench.py.
@@ -195,6 +196,16 @@ def test_the_locale_does_not_matter(clone, variables):
     for line in ("python -m memlm verdicts", "./run_all.sh --profile smoke --only 02 --force"):
         answer = call(clone, line, **variables)
         assert answer.returncode == 0, answer.stderr[-2000:]
+
+
+def test_what_an_encoding_lacks_is_written_in_escapes(monkeypatch):
+    monkeypatch.setattr(claims, "table", lambda entries: "| δ | 𝔼 |")
+    for options, expected in (([], rb"| \u03b4 | \U0001d53c |"), (["--json"], None)):
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+        __main__.main(["verdicts", *options])
+        sys.stdout.flush()
+        written = sys.stdout.buffer.getvalue()
+        assert written.strip() == expected or "δδᵀ" in json.dumps(json.loads(written), ensure_ascii=False)
 
 
 def test_training_works_with_a_long_folder_for_temporary_files(clone, tmp_path):
