@@ -1,9 +1,23 @@
 """The command line: ``python -m memlm --help``."""
 
-import argparse
-import json
+import atexit
 import os
+import signal
 import sys
+
+
+class _Interrupted(KeyboardInterrupt):
+    """Ctrl-C. Python ends by the signal, not with our status, where a plain KeyboardInterrupt came through an import."""
+
+
+def _interrupt(*_):
+    """On the first Ctrl-C a command cleans up; one more ends it on the spot, whatever it does."""
+    signal.signal(signal.SIGINT, _end)
+    raise _Interrupted
+
+
+def _end(*_):
+    os._exit(130)
 
 
 def _notebooks(options):
@@ -64,6 +78,8 @@ def _tokenise(options):
 
 
 def _verdicts(options):
+    import json
+
     from memlm import claims
 
     entries = claims.recorded(options.profile)
@@ -120,8 +136,9 @@ def _strip(_):
         notebooks.strip(paths.NOTEBOOKS / f"{name}.ipynb")
 
 
-def main(arguments=None):
-    """Run one command; an error is one sentence on stderr and exit status 1 (2 for arguments, 130 after Ctrl-C)."""
+def _options(arguments):
+    import argparse
+
     parser = argparse.ArgumentParser(prog="memlm", description="verification suite for arXiv 2405.08707")
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -170,16 +187,31 @@ def main(arguments=None):
     command(_publish, "publish", "copy runs, verdicts and times into data/records and README").add_argument("--profile")
     command(_strip, "strip", "remove outputs from the stored notebooks")
     options = parser.parse_args(arguments)
-    if hasattr(sys.stdout, "reconfigure"):  # what a terminal cannot show is no reason to end
-        sys.stdout.reconfigure(errors="backslashreplace")
     if options.command == "train" and options.force and options.resume:
         parser.error("--resume goes on with a run and --force begins again; expected one of them")
+    return options
+
+
+def _call(arguments):
+    try:
+        options = _options(arguments)
+        options.function(options)
+    except Exception:
+        if signal.getsignal(signal.SIGINT) is _end:  # an import that Ctrl-C has cut off may fail in its own way
+            raise _Interrupted from None
+        raise
+
+
+def main(arguments=None):
+    """Run one command; an error is one sentence on stderr and exit status 1 (2 for arguments, 130 after Ctrl-C)."""
     try:
         os.getcwd()
     except FileNotFoundError:  # without one, importing torch ends the process
         sys.exit("memlm: the working directory was deleted; expected one that is there")
+    if hasattr(sys.stdout, "reconfigure"):  # what a terminal cannot show is no reason to end
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        options.function(options)
+        _call(arguments)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
@@ -195,4 +227,11 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # elsewhere, as in the background, it is not heard
+        signal.signal(signal.SIGINT, _interrupt)
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # called last: Python's own end is not cut off
+    try:
+        main()
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, _end)

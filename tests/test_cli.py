@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import hearing
 
 from memlm import __main__, claims, doctor, paths
 
@@ -164,6 +165,29 @@ def test_doctor_names_a_bad_pin_and_a_package_without_a_version(tmp_path, monkey
     (tmp_path / "numpy-1.dist-info" / "METADATA").write_text("Name: numpy\n")  # cut off
     monkeypatch.syspath_prepend(tmp_path)
     assert "numpy is of no version; expected 1" in doctor.unmet()
+
+
+PRESSED = "import os, signal\n{}os.kill(os.getpid(), signal.SIGINT)\n{}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("", "", True),
+        ("try: ", "except BaseException: raise AttributeError('cut off')", True),
+        ("try: ", "finally: os.kill(os.getpid(), signal.SIGINT)", False),
+    ],
+    ids=["once", "swallowed", "twice"],
+)
+def test_ctrl_c_during_imports_is_status_130_without_a_traceback(tmp_path, before, after, said):
+    (tmp_path / "argparse.py").write_text(PRESSED.format(before, after))  # it comes before Python's own
+    path = os.pathsep.join([str(tmp_path), str(paths.ROOT)])
+    command = [sys.executable, "-m", "memlm", "verdicts"]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, preexec_fn=hearing
+    )
+    assert answer.returncode == 130
+    assert answer.stderr == "interrupted; what was finished is kept\n" * said
 
 
 WITHOUT = """
