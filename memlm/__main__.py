@@ -1,9 +1,23 @@
 """The command line: ``python -m memlm --help``."""
 
-import argparse
-import json
+import atexit
 import os
+import signal
 import sys
+
+
+class _Interrupted(KeyboardInterrupt):
+    """Ctrl-C. Python ends by the signal, not with our status, where a plain KeyboardInterrupt came through an import."""
+
+
+def _interrupt(*_):
+    """On the first Ctrl-C a command cleans up; one more ends it on the spot, whatever it does."""
+    signal.signal(signal.SIGINT, _end)
+    raise _Interrupted
+
+
+def _end(*_):
+    os._exit(130)
 
 
 def _notebooks(options):
@@ -64,13 +78,15 @@ def _tokenise(options):
 
 
 def _verdicts(options):
+    import json
+
     from memlm import claims
 
     entries = claims.recorded(options.profile)
     if not entries:
         where = f"profile {options.profile}" if options.profile else "data/records"
         raise ValueError(f"{where} holds 0 verdicts; expected some after ./run_all.sh and, for data/records, publish")
-    print(json.dumps(entries, indent=1, ensure_ascii=False) if options.json else claims.table(entries))
+    print(json.dumps(entries, indent=1) if options.json else claims.table(entries))
 
 
 def _runs(_):
@@ -126,16 +142,16 @@ def _publish(options):
         print(line)
 
 
-def _strip(options):
-    from memlm import claims, notebooks, paths
+def _strip(_):
+    from memlm import notebooks, paths
 
-    ours = {claim.notebook for claim in claims.ledger().values()} | {"00_start_here", "99_verdicts"}
-    for name in ours.intersection(notebooks.names()):  # in another notebook there lies a user's own work
+    for name in notebooks.names():  # in another notebook there lies a user's own work
         notebooks.strip(paths.NOTEBOOKS / f"{name}.ipynb")
 
 
-def main(arguments=None):
-    """Run one command; an error is one sentence on stderr and exit status 1 (2 for arguments, 130 after Ctrl-C)."""
+def _options(arguments):
+    import argparse
+
     parser = argparse.ArgumentParser(prog="memlm", description="verification suite for arXiv 2405.08707")
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -192,8 +208,29 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.command == "train" and options.force and options.resume:
         parser.error("--resume goes on with a run and --force begins again; expected one of them")
+    return options
+
+
+def _call(arguments):
     try:
+        options = _options(arguments)
         options.function(options)
+    except Exception:
+        if signal.getsignal(signal.SIGINT) is _end:  # an import that Ctrl-C has cut off may fail in its own way
+            raise _Interrupted from None
+        raise
+
+
+def main(arguments=None):
+    """Run one command; an error is one sentence on stderr and exit status 1 (2 for arguments, 130 after Ctrl-C)."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # without one, importing torch ends the process
+        sys.exit("memlm: the working directory was deleted; expected one that is there")
+    if hasattr(sys.stdout, "reconfigure"):  # what a terminal cannot show is no reason to end
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        _call(arguments)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
@@ -209,4 +246,11 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # elsewhere, as in the background, it is not heard
+        signal.signal(signal.SIGINT, _interrupt)
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # called last: Python's own end is not cut off
+    try:
+        main()
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, _end)

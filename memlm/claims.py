@@ -23,6 +23,7 @@ from memlm.paths import (
     STAGE,
     Damaged,
     read_sealed,
+    sha256,
     shown,
     stage,
     write_sealed,
@@ -35,6 +36,7 @@ FIELDS = {"id", "title", "version", "place", "statement", "expected", "notebook"
 OPTIONAL = {"decided_from", "coq"}
 _CHECK = {"name": str, "passed": (bool, type(None)), "evidence": str, "detail": str}
 _ENTRY = {"id": str, "verdict": str, "profile": str, "checks": {...: [_CHECK]}}
+_MADE = {"seed": int, "outputs": {...: str}}  # of the stamp that the runner leaves of a notebook that came to its end
 
 
 @dataclass(frozen=True)
@@ -304,21 +306,39 @@ def changed(entries):
     return problems
 
 
-def recorded(profile=None):
+def recorded(profile=None, seed=0):
     """Stored verdicts by id: those of the runner's last run of ``profile``, or those committed with the project; {} where
-    none were made. Raises paths.Damaged for one that was changed since, or whose verdict does not follow from its checks."""
+    none were made. Raises paths.Damaged for one that was changed since, whose verdict does not follow from its checks, or
+    that was made in another profile or, the committed ones apart, with another ``seed``."""
     if profile is None:
         file = RECORDS / "verdicts.json"
         entries = read_sealed(file, {...: _ENTRY}, f"git checkout -- {shown(file)}") if file.is_file() else {}
-        found = [(file, entry) for entry in entries.values()]
+        return {entry["id"]: _followed(entry, file) for entry in entries.values()}
+    check_profile(profile)
+    files = sorted((REPORT / profile / "verdicts").glob("*.json"))
+    found = [(file, read_sealed(file, _ENTRY, f"execute its notebook again in profile {profile}")) for file in files]
+    return {entry["id"]: _made(_followed(entry, file), file, profile, seed) for file, entry in found}
+
+
+def _made(entry, file, profile, seed):
+    """An entry, if the last execution of its notebook that came to its end left it, in this profile and with this seed."""
+    notebook = ledger()[entry["id"]].notebook
+    try:
+        stamp = read_sealed(REPORT / profile / f"{notebook}.json", _MADE, "")
+    except (FileNotFoundError, Damaged):
+        stamp = {"outputs": {}}
+    if entry["profile"] != profile:
+        made = f"of profile {entry['profile']}"
+    elif stamp["outputs"].get(f"verdicts/{file.name}") != sha256(file):
+        made = f"not what {notebook} left when it last came to its end"
+    elif stamp["seed"] != seed:
+        made = f"of seed {stamp['seed']}"
     else:
-        check_profile(profile)
-        files = sorted((REPORT / profile / "verdicts").glob("*.json"))
-        found = [(file, read_sealed(file, _ENTRY, f"execute its notebook again in profile {profile}")) for file in files]
-    for file, entry in found:
-        if profile is not None and entry["profile"] != profile:
-            raise Damaged(f"{shown(file)} is of profile {entry['profile']}; execute its notebook in profile {profile}")
-    return {entry["id"]: _followed(entry, file) for file, entry in found}
+        return entry
+    raise Damaged(
+        f"the verdict on claim {entry['id']} in {shown(file)} is {made}; "
+        f"execute {notebook} in profile {profile} with seed {seed}"
+    )
 
 
 def recorded_profile():

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import memlm
@@ -13,9 +13,14 @@ from memlm import paths
 
 
 def pins():
-    """{package: version} of constraints.txt, names in lower case with hyphens."""
-    lines = (paths.ROOT / "constraints.txt").read_text(encoding="utf8").splitlines()
-    return dict(line.split("==") for line in lines if "==" in line)
+    """{package: version} of constraints.txt, names in lower case with hyphens. ValueError for a line that is no pin."""
+    found, file = {}, paths.ROOT / "constraints.txt"
+    for number, line in enumerate(file.read_text(encoding="utf8", errors="backslashreplace").splitlines(), 1):
+        if pin := line.partition("#")[0].strip():
+            if not re.fullmatch(r"[\w.-]+==[\w.+!-]+", pin):
+                raise ValueError(f"{paths.shown(file)}, line {number}, is {line!r}; expected name==version")
+            found |= [pin.split("==")]
+    return found
 
 
 def requirements():
@@ -30,7 +35,8 @@ def unmet():
     pinned, problems = pins(), []
     for name in requirements():
         try:
-            found = version(name).split("+")[0]  # torch says which build it is after a plus sign
+            # Torch says which build it is after a plus sign; metadata that are cut off say nothing.
+            found = (metadata(name).get("Version") or "of no version").split("+")[0]
         except PackageNotFoundError:
             found = "missing"
         if found != pinned.get(name):
@@ -70,6 +76,9 @@ def facts():
 
 
 if __name__ == "__main__":
-    problems = unmet()
+    try:
+        problems = unmet()
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
     more = [f"and {len(problems) - 3} more"] if len(problems) > 3 else []
     sys.exit("; ".join(problems[:3] + more) or None)

@@ -32,30 +32,61 @@ _STAMP = {
     "seed": int,
     "from_records": bool,
 }
+_NOTEBOOK = {
+    "nbformat": int,
+    "nbformat_minor": int,
+    "metadata": dict,
+    "cells": [{"cell_type": str, "metadata": dict, "source": (str, list)}],
+}
+_ADVICE = "save it in Jupyter"
 
 
 class NotebookFailed(RuntimeError):
     """A notebook did not run to its end; the message names the notebook, the cell and the cause."""
 
 
+def ours():
+    """Names of the notebooks that belong to the project: those of the ledger, the first page and the last."""
+    return {claim.notebook for claim in claims.ledger().values()} | {"00_start_here", "99_verdicts"}
+
+
+def _found():
+    return sorted(path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
 def names(only=()):
-    """Notebooks in their order; with ``only``, those whose name begins with one of its entries (ValueError if none)."""
-    found = sorted(path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
+    """The project's notebooks in their order; with ``only``, those whose name begins with one of its entries. A user's own
+    notebook is meant only by an entry with which none of the project's begins. ValueError for one that means none."""
+    found, chosen = _found(), set() if only else ours()
     for prefix in only:
-        if not prefix or not any(name.startswith(prefix) for name in found):
+        meant = {name for name in found if prefix and name.startswith(prefix)}
+        if not meant:
             raise ValueError(f"no notebook begins with {prefix!r}; there are {', '.join(found)}")
-    return [name for name in found if not only or name.startswith(tuple(only))]
+        chosen |= meant & ours() or meant
+    return [name for name in found if name in chosen]
 
 
 def _stored(path):
-    """A notebook file as a dict. Raises NotebookFailed where it is none."""
+    """A notebook file as a dict. Raises NotebookFailed where it is none, or none that Python executes."""
     try:
-        notebook = json.loads(path.read_text(encoding="utf8"))
-        if all(isinstance(cell["metadata"], dict) and cell["source"] is not None for cell in notebook["cells"]):
-            return notebook
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise NotebookFailed(f"{paths.shown(path)} is no notebook: expected JSON with cells, as Jupyter saves it")
+        notebook = paths.fitting("it", json.loads(path.read_text(encoding="utf8")), _NOTEBOOK, _ADVICE)
+        cells = [{"source": [*c["source"]], "metadata": {"tags": [], **c["metadata"]}} for c in notebook["cells"]]
+        paths.fitting("it", {"cells": cells}, {"cells": [{"source": [str], "metadata": {"tags": [str]}}]}, _ADVICE)
+        if notebook["nbformat"] != 4:
+            raise ValueError(f"it has nbformat {notebook['nbformat']}; expected 4; {_ADVICE}")
+        if other := {cell["cell_type"] for cell in notebook["cells"]} - {"code", "markdown", "raw"}:
+            raise ValueError(f"it has a cell of type {min(other)}; expected code, markdown or raw; {_ADVICE}")
+        if "python" not in (language := _language(notebook["metadata"])).lower():
+            raise ValueError(f"it is in {language}; expected Python")
+        return notebook
+    except (ValueError, RecursionError) as error:
+        raise NotebookFailed(f"{paths.shown(path)} is no notebook: {error}") from None
+
+
+def _language(metadata):
+    """What a notebook says that it is written in: Python, where it says nothing."""
+    spec, info = (part if isinstance(part := metadata.get(name), dict) else {} for name in ("kernelspec", "language_info"))
+    return str(spec.get("language") or info.get("name") or spec.get("name") or "python")
 
 
 def _code(notebook):
@@ -89,9 +120,11 @@ def fingerprint(name, parameters):
     files += sorted((paths.ROOT / "data" / "reference").glob("**/*.*"))
     if parameters["from_records"] or "from_records=True" in code:
         files += sorted(paths.RECORDS.glob("*/*.json*"))
-    if name.startswith("99"):  # the verdicts of the others are its data
-        files += sorted((paths.REPORT / parameters["profile"] / "verdicts").glob("*.json"))
     parts = [paths.sha256(path) for path in files if path.is_file()]
+    if name.startswith("99"):  # the verdicts of the others are its data, and the seeds with which they were made
+        profile, made = parameters["profile"], {claim.notebook for claim in claims.ledger().values()}
+        parts += [paths.sha256(path) for path in sorted((paths.REPORT / profile / "verdicts").glob("*.json"))]
+        parts += [f"{other} {stamp(other, profile).get('seed')}" for other in sorted(made)]
     # what users put into data/raw may be large: its size and time stand for its content
     parts += [f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in sorted(paths.RAW.glob("**/*")) if p.is_file()]
     parts += ["".join(cell["source"]) for cell in notebook["cells"]]
@@ -185,7 +218,9 @@ def execute(path, output, parameters, limits, config, folder):
     from jupyter_core.utils import ensure_event_loop
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    check_parameters(path, parameters)
+    copy = Path(folder) / path.name
+    strip(path, copy)
+    check_parameters(copy, parameters)
     partial = output.with_suffix(".failed.ipynb")
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.unlink(missing_ok=True)
@@ -197,7 +232,7 @@ def execute(path, output, parameters, limits, config, folder):
 
     def run():
         with closing(ensure_event_loop()):
-            papermill.execute_notebook(str(path), str(partial), parameters, cwd=folder, config=config, **options)
+            papermill.execute_notebook(str(copy), str(partial), parameters, cwd=folder, config=config, **options)
 
     logging.getLogger("papermill").addHandler(logging.NullHandler())  # what went wrong is told in one sentence, below
     others = _children()
@@ -269,6 +304,9 @@ def run(profile, only=(), seed=0, from_records=False, force=False):
     limits = experiments.profile(profile)["limits"]
     parameters = {"profile": profile, "seed": seed, "from_records": from_records}
     chosen, executed = names(only), []
+    for name in _found():
+        if name not in chosen and name.startswith(tuple(only) or ""):
+            print(f"{name} is left alone: it is no notebook of the project, and --only {name} executes it", flush=True)
     if from_records:
         _refuse_unserved(chosen, profile, seed)
     folder = paths.REPORT / profile
@@ -289,6 +327,10 @@ def run(profile, only=(), seed=0, from_records=False, force=False):
                 with _progress(label, expected):
                     path = paths.NOTEBOOKS / f"{name}.ipynb"
                     _clear(name, folder)
+                    if name in ours():
+                        os.environ[paths.STAGE] = str(folder)
+                    else:
+                        os.environ.pop(paths.STAGE, None)
                     execute(path, folder / f"{name}.ipynb", parameters, limits, config, private)
                 made = {"made_from": made_from, "outputs": outputs(name, profile), **parameters}
                 made |= {"begun": clock, "seconds": round(time.perf_counter() - begun, 1)}
@@ -335,8 +377,9 @@ def _alone(folder):
         yield
 
 
-def strip(path: Path):
-    """Remove outputs, counts and run metadata from a notebook file: the form in which notebooks are stored."""
+def strip(path: Path, into: Path | None = None):
+    """Remove outputs, counts and run metadata from a notebook file: the form in which notebooks are stored, and executed.
+    Written to the file itself unless another is given."""
     notebook = _stored(path)
     for cell in notebook["cells"]:
         cell["metadata"] = {"tags": cell["metadata"]["tags"]} if cell["metadata"].get("tags") else {}
@@ -346,5 +389,5 @@ def strip(path: Path):
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    with paths.writing(path) as file:
+    with paths.writing(into or path) as file:
         file.write((json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())

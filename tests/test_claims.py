@@ -225,6 +225,37 @@ def test_a_verdict_changed_by_hand_is_not_printed_as_true(committed, old, new, c
     assert "holds" not in capsys.readouterr().out
 
 
+def test_a_verdict_of_another_seed_profile_or_execution_is_not_shown(tmp_path, monkeypatch):
+    """Verdicts as the runner leaves them, beside the stamp of the notebook that recorded them."""
+    monkeypatch.setattr(claims, "REPORT", tmp_path)
+    file = tmp_path / "smoke" / "verdicts" / "CV.json"
+
+    def left(profile="smoke", seed=0):
+        claims.record("CV", profile=profile, printed=[NO], folder=file.parent)
+        outputs = {"verdicts/CV.json": paths.sha256(file)}
+        paths.write_sealed(tmp_path / "smoke" / "02_energies.json", {"seed": seed, "outputs": outputs})
+
+    def refused(made, seed=0):
+        advice = f"execute 02_energies in profile smoke with seed {seed}"
+        with pytest.raises(paths.Damaged, match=f"^the verdict on claim CV in .*CV.json is {made}; {advice}$"):
+            claims.recorded("smoke", seed)
+
+    left()
+    assert claims.recorded("smoke")["CV"]["verdict"] == "fails as printed"
+    refused("of seed 0", seed=5)
+    left(seed=5)
+    assert "CV" in claims.recorded("smoke", 5)
+    refused("of seed 5")
+    left(profile="cpu")
+    refused("of profile cpu")
+    left()
+    claims.record("CV", profile="smoke", printed=[NO, YES], folder=file.parent)  # by an execution that came to no end
+    refused("not what 02_energies left when it last came to its end")
+    left()
+    (tmp_path / "smoke" / "02_energies.json").unlink()
+    refused("not what 02_energies left when it last came to its end")
+
+
 @pytest.mark.parametrize("content", ["", "null", "[]", "1", "{", '{"CV": null}', '{"CV": {"id": "CV"}}'])
 def test_damaged_verdicts_are_one_sentence(committed, content):
     file, _ = committed

@@ -1,5 +1,6 @@
 """Every command, and every command line that a README prints, does what it says.   ./run_tests.sh tests/test_cli.py"""
 
+import io
 import json
 import math
 import os
@@ -9,8 +10,9 @@ import subprocess
 import sys
 
 import pytest
+from conftest import hearing
 
-from memlm import __main__, paths
+from memlm import __main__, claims, doctor, paths
 
 # What a README prints, and what is executed for it: the same command at a size for a test. None: executed by CI as it is, or
 # by tests/test_bench.py.
@@ -147,6 +149,49 @@ def test_doctor_says_whose_code_it_is_and_warns_in_another_clone(clone, tmp_path
     assert f"WARNING: this is the clone {clone}, but memlm is imported from {paths.PACKAGE}" in answer.stdout
 
 
+def test_a_deleted_working_directory_is_one_sentence():
+    answer = call(paths.ROOT, f'cd "$(mktemp -d)" && rmdir "$PWD" && {sys.executable} -m memlm doctor')
+    assert answer.returncode == 1
+    assert answer.stderr.endswith("memlm: the working directory was deleted; expected one that is there\n")
+
+
+def test_doctor_names_a_bad_pin_and_a_package_without_a_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").write_text((paths.PACKAGE.parent / "pyproject.toml").read_text())
+    for line in ("torch==2==3", "torch", "torch>=2", "==2"):
+        (tmp_path / "constraints.txt").write_text(f"# pins\n\nnumpy==1  # a pin\n{line}\n")
+        with pytest.raises(SystemExit, match=f"memlm: constraints.txt, line 4, is '{line}'; expected name==version"):
+            __main__.main(["doctor"])
+    (tmp_path / "constraints.txt").write_text("numpy==1  # a pin\n")
+    (tmp_path / "numpy-1.dist-info").mkdir()
+    (tmp_path / "numpy-1.dist-info" / "METADATA").write_text("Name: numpy\n")  # cut off
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "numpy is of no version; expected 1" in doctor.unmet()
+
+
+PRESSED = "import os, signal\n{}os.kill(os.getpid(), signal.SIGINT)\n{}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("", "", True),
+        ("try: ", "except BaseException: raise AttributeError('cut off')", True),
+        ("try: ", "finally: os.kill(os.getpid(), signal.SIGINT)", False),
+    ],
+    ids=["once", "swallowed", "twice"],
+)
+def test_ctrl_c_during_imports_is_status_130_without_a_traceback(tmp_path, before, after, said):
+    (tmp_path / "argparse.py").write_text(PRESSED.format(before, after))  # it comes before Python's own
+    path = os.pathsep.join([str(tmp_path), str(paths.ROOT)])
+    command = [sys.executable, "-m", "memlm", "verdicts"]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, preexec_fn=hearing
+    )
+    assert answer.returncode == 130
+    assert answer.stderr == "interrupted; what was finished is kept\n" * said
+
+
 WITHOUT = """
 import sys
 class Absent:
@@ -177,6 +222,16 @@ def test_the_locale_does_not_matter(clone, variables):
     for line in ("python -m memlm verdicts", "./run_all.sh --profile smoke --only 02 --force"):
         answer = call(clone, line, **variables)
         assert answer.returncode == 0, answer.stderr[-2000:]
+
+
+def test_what_an_encoding_lacks_is_written_in_escapes(monkeypatch):
+    monkeypatch.setattr(claims, "table", lambda entries: "| δ | 𝔼 |")
+    for options, expected in (([], rb"| \u03b4 | \U0001d53c |"), (["--json"], None)):
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+        __main__.main(["verdicts", *options])
+        sys.stdout.flush()
+        written = sys.stdout.buffer.getvalue()
+        assert written.strip() == expected or "δδᵀ" in json.dumps(json.loads(written), ensure_ascii=False)
 
 
 def test_training_works_with_a_long_folder_for_temporary_files(clone, tmp_path):

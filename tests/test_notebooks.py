@@ -98,8 +98,9 @@ def test_refused_before_a_kernel_starts(tmp_path, cells, tag, message):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """An empty project: folders of notebooks and report are elsewhere."""
+    """An empty project: folders of notebooks and report are elsewhere. What lies there belongs to it, but for copies."""
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(notebooks, "ours", lambda: {name for name in notebooks._found() if "Copy" not in name})
     monkeypatch.setattr(paths, "REPORT", tmp_path / "report")
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(figures, "FIGURES", tmp_path / "figures")
@@ -228,6 +229,35 @@ def test_a_verdict_that_is_recorded_no_more_is_not_kept(drawn):
     assert notebooks.claims.recorded("smoke") == {}
 
 
+def test_the_notebooks_of_the_project_are_those_of_the_ledger_with_the_first_and_the_last():
+    assert notebooks.ours() == {path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb")}
+
+
+def test_a_copy_is_left_alone_and_where_it_is_asked_for_it_records_nothing_for_the_project(project, capsys):
+    write(project / "notebooks", "02_energies", HEAD, "x = 1")
+    write(project / "notebooks", "02_energies-Copy1", HEAD, "import os; print(os.environ.get('MEMLM_STAGE'))")
+    for only in ((), ["02"], ["02_energies", "0"]):
+        assert notebooks.names(only) == ["02_energies"]
+    assert notebooks.names(["02", "02_energies-"]) == ["02_energies", "02_energies-Copy1"]
+    assert notebooks.run("smoke", ["02"]) == ["02_energies"]
+    assert capsys.readouterr().out.startswith(
+        "02_energies-Copy1 is left alone: it is no notebook of the project, and --only"
+    )
+    assert notebooks.run("smoke", ["02", "02_energies-"]) == ["02_energies-Copy1"]
+    assert "left alone" not in capsys.readouterr().out
+    assert "None\\n" in (project / "report" / "smoke" / "02_energies-Copy1.ipynb").read_text()
+    assert notebooks.run("smoke", ["02"], force=True) == ["02_energies"]
+
+
+def test_the_page_of_verdicts_depends_on_the_seeds_with_which_they_were_made(drawn):
+    """The bytes of a verdict do not tell its seed, its notebook's stamp does."""
+    write(drawn / "notebooks", "99_verdicts", HEAD)
+    before = notebooks.fingerprint("99_verdicts", PARAMETERS)
+    file = drawn / "report" / "smoke" / "02_energies.json"
+    paths.write_sealed(file, notebooks.stamp("02_energies", "smoke") | {"seed": 5})
+    assert notebooks.fingerprint("99_verdicts", PARAMETERS) != before
+
+
 def test_a_notebook_that_is_changed_while_it_runs_is_run_again(project):
     path = project / "notebooks" / "01_a.ipynb"
     write(
@@ -312,12 +342,43 @@ def test_magics_are_executed_and_a_slip_is_one_sentence(project):
         notebooks.run("smoke")
 
 
-@pytest.mark.parametrize("content", ["", "null", "[]", "{}", '{"cells": 1}', '{"cells": [{}]}', "{ half"])
-def test_a_file_that_is_no_notebook_is_named(project, content):
+CELL = {"cell_type": "code", "metadata": {}, "source": ""}
+WHOLE = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [CELL]}
+NONE = {
+    "": "Expecting value",
+    "{ half": "Expecting property name",
+    "[" * 10**5: "recursion",
+    "null": "it is of type NoneType; expected an object",
+    "[]": "it is of type list; expected an object",
+    json.dumps(WHOLE | {"cells": 1}): "it has cells of type int; expected a list",
+    json.dumps({"cells": [CELL]}): "it has no nbformat",
+    json.dumps({"nbformat": 4, "cells": [CELL]}): "it has no nbformat_minor",
+    json.dumps(WHOLE | {"nbformat": 3}): "it has nbformat 3; expected 4",
+    json.dumps(WHOLE | {"metadata": {"kernelspec": {"language": "R", "name": "ir"}}}): "it is in R; expected Python",
+    json.dumps(WHOLE | {"metadata": {"language_info": {"name": "julia"}}}): "it is in julia; expected Python",
+    json.dumps(WHOLE | {"cells": [{"metadata": {}, "source": ""}]}): r"it has no cells\[0\].cell_type",
+    json.dumps(WHOLE | {"cells": [CELL | {"cell_type": "sql"}]}): "it has a cell of type sql; expected code, markdown",
+    json.dumps(WHOLE | {"cells": [CELL | {"source": 5}]}): r"it has cells\[0\].source of type int; expected str or list",
+    json.dumps(WHOLE | {"cells": [CELL | {"source": [5]}]}): r"it has cells\[0\].source\[0\] of type int; expected str",
+    json.dumps(WHOLE | {"cells": [CELL | {"metadata": {"tags": None}}]}): r"cells\[0\].metadata.tags .*; expected a list",
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), NONE.items(), ids=[text[:60] for text in NONE])
+def test_a_file_that_is_no_notebook_is_named(project, content, problem):
     (project / "notebooks").mkdir()
     (project / "notebooks" / "01_a.ipynb").write_text(content)
-    with pytest.raises(notebooks.NotebookFailed, match=r"01_a.ipynb is no notebook"):
+    with pytest.raises(notebooks.NotebookFailed, match=f"01_a.ipynb is no notebook: .*{problem}"):
         notebooks.run("smoke")
+
+
+def test_a_notebook_that_names_no_kernel_is_executed(project):
+    cells = [{"cell_type": "code", "metadata": {}, "source": source} for source in (HEAD, ["x = 1\n", "x + 1"])]
+    cells[0]["metadata"] = {"tags": ["parameters"], "mine": 1}
+    (project / "notebooks").mkdir()
+    for metadata in ({}, {"kernelspec": None, "language_info": 5}):
+        (project / "notebooks" / "01_a.ipynb").write_text(json.dumps(WHOLE | {"metadata": metadata, "cells": cells}))
+        assert notebooks.run("smoke", force=True) == ["01_a"]
 
 
 def test_notebooks_run_from_a_thread_and_in_a_folder_of_long_name(project, tmp_path, monkeypatch):

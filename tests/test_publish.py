@@ -6,6 +6,7 @@ from dataclasses import asdict
 import pytest
 from test_claims import read_back
 from test_figures import draw
+from test_notebooks import write
 
 from memlm import bench, claims, figures, notebooks, paths, publish, records
 
@@ -27,7 +28,9 @@ def project(tmp_path, monkeypatch):
     blocks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("verdicts", "figures", "times", "bench"))
     (tmp_path / "README.md").write_text(blocks)
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "02_energies.ipynb").write_text('{"cells": []}')
+    (tmp_path / "notebooks" / "02_energies.ipynb").write_text(
+        '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}'
+    )
     ledger = {"CV": claims.ledger()["CV"]}
     monkeypatch.setattr(claims, "ledger", lambda: ledger)
     (tmp_path / "report" / "cpu").mkdir(parents=True)
@@ -76,12 +79,10 @@ REFUSED = {
     ),
     "verdicts of another profile": (
         lambda f: (record(f, "smoke"), stamp(f)),
-        "CV.json is of profile smoke; execute its notebook in profile cpu",
+        "claim CV in .*CV.json is of profile smoke; execute 02_energies in profile cpu with seed 0",
     ),
     "other code": (
-        lambda f: (f / "notebooks" / "02_energies.ipynb").write_text(
-            '{"cells": [{"cell_type": "code", "metadata": {}, "source": "x = 1"}]}'
-        ),
+        lambda f: write(f / "notebooks", "02_energies", "x = 1"),
         "02_energies has changed since it was executed",
     ),
     "a claim without a verdict": (

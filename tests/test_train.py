@@ -288,11 +288,14 @@ def test_windows_cover_the_file_once_and_predict_the_next_token():
 
 def test_a_large_model_is_saved_only_as_often_as_costs_a_twentieth_of_the_time(train_quietly, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "LARGE", 1)
-    monkeypatch.setattr(
-        train._Run, "save", lambda run, folder: saved.append(run.step) or setattr(run, "saved", (now[0], 1.0))
-    )
-    monkeypatch.setattr(train.time, "perf_counter", lambda: now.__setitem__(0, now[0] + 1.5) or now[0])
-    saved, now = [], [0.0]
+    clock, saved = itertools.count(step=1.5), []  # every look at it is 1.5 s later than the last
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(clock))
+
+    def save(run, folder):
+        saved.append(run.step)
+        run.saved = (next(clock), 1.0)
+
+    monkeypatch.setattr(train._Run, "save", save)
     train.train(replace(CONFIG, steps=30, eval_every=1), DATA, tmp_path / "large")
     assert saved[-1] == 30 and 1 < len(saved) < 20
     at = [step for step in saved if step < 30]
