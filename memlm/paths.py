@@ -32,9 +32,10 @@ def stage(profile):
 
 @contextmanager
 def short_temporary_folder():
-    """As long as the ``with`` lasts, temporary files are made where addresses of sockets stay below their 108 bytes."""
+    """As long as the ``with`` lasts, temporary files are made where addresses of sockets stay below their 108 bytes.
+    Its name holds in every working directory: TMPDIR may be relative."""
     before = tempfile.tempdir
-    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+    for folder in (os.path.abspath(tempfile.gettempdir()), "/tmp", "/var/tmp"):
         if len(os.fsencode(folder)) <= 60 and os.access(folder, os.W_OK):
             break
     else:
