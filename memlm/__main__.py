@@ -24,7 +24,9 @@ def _notebooks(options):
     from memlm import claims, configs, notebooks
 
     configs.check_seed(options.seed)
-    profile = options.profile or (claims.recorded_profile() if options.from_records else _default_profile())
+    profile = options.profile
+    if profile is None:
+        profile = claims.recorded_profile() if options.from_records else _default_profile()
     only = [part for value in options.only for part in value.split(",")]
     executed = notebooks.run(profile, only, options.seed, options.from_records, options.force)
     print(f"{len(executed)} notebooks executed in profile {profile}; copies in report/{profile}/")
@@ -45,7 +47,7 @@ def _train(options):
     folder = records.RUNS if options.out is None else records.place(options.out)
     logging.basicConfig(format="%(message)s")
     runs.LOG.setLevel(logging.INFO)
-    profile = options.profile or _default_profile()
+    profile = _default_profile() if options.profile is None else options.profile
     configs = experiments.configs(options.experiment, profile, options.seed, data=options.data)
     if options.only:
         labels = [config.label for config in configs]
@@ -138,7 +140,7 @@ def _fetch(_):
 def _publish(options):
     from memlm import publish
 
-    for line in publish.publish(options.profile or "cpu"):
+    for line in publish.publish(options.profile):
         print(line)
 
 
@@ -203,7 +205,9 @@ def _options(arguments):
     gpu.add_argument("--parts", default="tests,bench,runs", help="some of tests,bench,runs (default: all)")
     gpu.add_argument("--rehearse", action="store_true", help="everything in tiny sizes, without a GPU")
     command(_fetch, "fetch", "download McCoy et al.'s Question-Formation files, checked by hash")
-    command(_publish, "publish", "copy runs, verdicts and times into data/records and README").add_argument("--profile")
+    command(_publish, "publish", "copy runs, verdicts and times into data/records and README").add_argument(
+        "--profile", default="cpu"
+    )
     command(_strip, "strip", "remove outputs from the stored notebooks")
     options = parser.parse_args(arguments)
     if options.command == "train" and options.force and options.resume:

@@ -25,16 +25,23 @@ STAGE = "MEMLM_STAGE"  # variable of the environment in which the runner starts 
 
 def stage(profile):
     """Folder into which a notebook of this profile puts its figures/ and verdicts/. The runner names it to its kernels; a
-    notebook that is run by hand, here or as a copy elsewhere, has a scratch folder and overwrites nothing."""
-    named = os.environ.get(STAGE)
-    return Path(named) if named else REPORT / "by-hand" / plain_name(profile, "profile")
+    notebook that is run by hand, here or as a copy elsewhere, has a scratch folder and overwrites nothing: in report/, or,
+    where nothing can be written there, among the temporary files."""
+    if named := os.environ.get(STAGE):
+        return Path(named)
+    scratch = REPORT / "by-hand" / plain_name(profile, "profile")
+    there = next(folder for folder in (scratch, *scratch.parents) if folder.exists())
+    if os.access(there, os.W_OK):
+        return scratch
+    return Path(tempfile.gettempdir()) / f"memlm-by-hand-{os.getuid()}" / profile
 
 
 @contextmanager
 def short_temporary_folder():
-    """As long as the ``with`` lasts, temporary files are made where addresses of sockets stay below their 108 bytes."""
+    """As long as the ``with`` lasts, temporary files are made where addresses of sockets stay below their 108 bytes.
+    Its name holds in every working directory: TMPDIR may be relative."""
     before = tempfile.tempdir
-    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+    for folder in (os.path.abspath(tempfile.gettempdir()), "/tmp", "/var/tmp"):
         if len(os.fsencode(folder)) <= 60 and os.access(folder, os.W_OK):
             break
     else:

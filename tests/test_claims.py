@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from itertools import product
 
 import mistune
@@ -284,6 +285,22 @@ def test_an_unknown_profile_is_named_before_anything_is_written(tmp_path):
         with pytest.raises(ValueError, match="profile is 'foo'; expected one of smoke, cpu, gpu, paper"):
             call()
     assert not list(tmp_path.iterdir())
+
+
+def test_by_hand_in_a_read_only_clone_a_verdict_goes_to_the_temporary_files(tmp_path, monkeypatch, capsys):
+    clone, temporary = tmp_path / "clone", tmp_path / "t"
+    clone.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr(paths, "REPORT", clone / "report")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.delenv(paths.STAGE, raising=False)
+    assert paths.stage("smoke") == clone / "report" / "by-hand" / "smoke"
+    writable = os.access  # root may write into whatever chmod has closed
+    monkeypatch.setattr(os, "access", lambda path, mode: not clone.samefile(path) and writable(path, mode))
+    claims.record("CV", profile="smoke", printed=[NO])
+    (scratch,) = temporary.iterdir()
+    assert (scratch / "smoke" / "verdicts" / "CV.json").is_file() and not list(clone.iterdir())
+    assert f"(run by hand: {scratch}/smoke/)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("slack", [math.inf, math.nan, float("inf")])

@@ -393,6 +393,16 @@ def test_notebooks_run_from_a_thread_and_in_a_folder_of_long_name(project, tmp_p
     assert found == [["01_a"]]
 
 
+@pytest.mark.parametrize("folder", [".", "t"])
+def test_a_relative_folder_for_temporary_files_is_the_same_one_in_every_working_directory(tmp_path, monkeypatch, folder):
+    (tmp_path / "t").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("TMPDIR", folder)
+    with notebooks._kernels(tmp_path) as (private, _):
+        assert os.path.isabs(private) and os.path.isabs(os.environ["TMPDIR"])
+
+
 def test_ctrl_c_is_one_word_and_status_130_and_ends_the_kernel(tmp_path):
     command = [sys.executable, "-m", "memlm", "notebooks", "--profile", "smoke", "--only", "03", "--force"]
     process = subprocess.Popen(
@@ -437,6 +447,9 @@ def test_a_failing_notebook_ends_the_run_with_status_1_and_one_sentence(project,
         (["notebooks", "--profile", "smoke", "--only", "77"], "no notebook begins with '77'; there are 00_start_here"),
         (["notebooks", "--profile", "smoke", "--only", ""], "no notebook begins with ''; there are 00_start_here"),
         (["notebooks", "--profile", "smoke", "--only", "01,"], "no notebook begins with ''; there are 00_start_here"),
+        (["notebooks", "--profile", ""], "profile is ''; expected one of smoke, cpu, gpu, paper"),
+        (["train", "X2", "--profile", ""], "profile is ''; expected one of smoke, cpu, gpu, paper"),
+        (["publish", "--profile", ""], "profile is ''; expected one of smoke, cpu, gpu, paper"),
         (["verdicts", "--profile", "foo"], "profile is 'foo'; expected one of smoke, cpu, gpu, paper"),
         (["publish", "--profile", "foo"], "profile is 'foo'; expected one of smoke, cpu, gpu, paper"),
         (["train", "X9", "--profile", "smoke"], "experiment is 'X9'; expected one of X2"),
