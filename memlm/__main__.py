@@ -43,6 +43,7 @@ def _train(options):
     import logging
 
     from memlm import experiments, paths, records, runs
+    from memlm.configs import processes
 
     folder = records.RUNS if options.out is None else records.place(options.out)
     logging.basicConfig(format="%(message)s")
@@ -55,7 +56,7 @@ def _train(options):
         if not configs:
             raise ValueError(f"--only is {', '.join(options.only)}; expected part of one of {', '.join(labels)}")
     trained = runs.load_or_train(configs, force=options.force, folder=folder)
-    if int(os.environ.get("RANK", 0)) == 0:
+    if processes()[0] == 0:
         for config, run in zip(configs, trained, strict=True):
             last, stamp = run.metrics[-1], run.stamp
             print(

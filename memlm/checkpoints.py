@@ -98,6 +98,7 @@ def load(folder, config_hash):
     if wrong:
         raise damaged(newest, f"its stamp.json has other hashes than {' and '.join(wrong)}")
     try:
-        return stamp["step"], load_file(newest / FILES[0]), torch.load(newest / FILES[1], weights_only=True)
+        state = torch.load(newest / FILES[1], map_location="cpu", weights_only=True)  # perhaps of a GPU that is not here
+        return stamp["step"], load_file(newest / FILES[0]), state
     except Exception as error:  # whatever the two readers make of a file of another kind
         raise damaged(newest, f"its files are no weights and state ({type(error).__name__})") from None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import asdict, dataclass
 
 from memlm.paths import plain_name, sha256
@@ -15,6 +16,16 @@ def check_seed(seed):
     """Raise ValueError for a seed that is no whole number in SEEDS."""
     if type(seed) is not int or seed not in SEEDS:
         raise ValueError(f"seed is {seed!r}; expected a whole number from 0 to {SEEDS[-1]}")
+
+
+def processes():
+    """(number of this process, how many there are) under torchrun; (0, 1) elsewhere, whatever RANK is left over there."""
+    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if world == "1":
+        return 0, 1
+    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+        raise ValueError(f"RANK is {rank} and WORLD_SIZE {world}; expected 0 <= RANK < WORLD_SIZE, as torchrun sets them")
+    return int(rank), int(world)
 
 
 def _whole(config, least, *names):

@@ -21,7 +21,7 @@ from resource import RUSAGE_SELF, getrusage
 from statistics import median
 
 from memlm import paths
-from memlm.configs import config_hash
+from memlm.configs import config_hash, processes
 from memlm.paths import CACHE, RECORDS, ROOT, sha256, shown, source_hash, write_json, writing
 
 RUNS = CACHE / "runs"
@@ -246,21 +246,21 @@ def _stamp(config, model, folder, code, device):
     metrics = _metrics(folder / "metrics.jsonl", (folder / "metrics.jsonl").read_bytes(), _advice(folder))
     speed = median([m["tokens_per_second"] for m in metrics if "tokens_per_second" in m])
     flops = speed * bench.flops_per_token(model, config.model.context)
-    processes = int(os.environ.get("WORLD_SIZE", 1))
+    _, world = processes()
     memory = getrusage(RUSAGE_SELF).ru_maxrss * 1024 if device == "cpu" else torch.cuda.max_memory_allocated()
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
         "sources": code,
         "device": bench.device_name(),
-        "processes": processes,
+        "processes": world,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("torch", "numpy")},
         "seed": config.seed,
         "seconds": metrics[-1]["seconds"],
         "tokens": metrics[-1]["tokens"],
         "tokens_per_second": speed,
-        "mfu": round(flops / processes / bench.matmul_peak(device, config.precision), 4),
+        "mfu": round(flops / world / bench.matmul_peak(device, config.precision), 4),
         "peak_memory": memory,
         "sha256": {name: sha256(folder / name) for name in _FILES},
     }

@@ -15,6 +15,7 @@ from tempfile import gettempdir
 from threading import RLock, Thread, current_thread, main_thread
 
 from memlm import records
+from memlm.configs import processes
 from memlm.paths import naming, short_temporary_folder
 
 LOG = logging.getLogger("memlm")  # at level INFO: one line for every evaluation
@@ -248,7 +249,7 @@ def load_or_train(configs, from_records=False, force=False, folder=None):
     # The names are fixed before training begins: the code on the disk may change while it runs.
     code, ids = records.training_code(), [records.run_id(config) for config in configs]
     todo = {id: c for id, c in zip(ids, configs, strict=True) if force or not (folder / id).exists()}
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if processes()[1] > 1:
         _train_together(todo, code, folder, force)
     elif todo:
         with short_temporary_folder():  # the processes of the pool talk through sockets

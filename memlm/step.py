@@ -4,13 +4,12 @@ A step of a small model is hundreds of kernels of a few microseconds each, which
 them. So nothing in a step waits for the GPU, all batches have one shape, and the learning rate lies on the device.
 """
 
-import os
 from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
 
-from memlm.configs import RunConfig
+from memlm.configs import RunConfig, processes
 from memlm.corpora import IGNORED
 from memlm.loss import linear_cross_entropy
 
@@ -47,7 +46,7 @@ class Step:
 
     def __init__(self, model, config: RunConfig, device):
         self.model, self.config, self.device = model, config, device
-        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.rank, self.world = processes()
         *betas, eps = config.adam
         on_gpu = torch.device(device).type == "cuda"
         self.optimiser = torch.optim.AdamW(

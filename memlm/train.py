@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from memlm import checkpoints, models
-from memlm.configs import RunConfig, config_hash  # noqa: F401
+from memlm.configs import RunConfig, config_hash, processes  # noqa: F401
 from memlm.corpora import IGNORED
 from memlm.loss import token_losses
 from memlm.paths import writing
@@ -123,11 +122,14 @@ class _Run:
 
     def _take(self, weights, state):
         self.model.load_state_dict(weights)
+        own = [{name: group[name] for name in ("lr", "capturable")} for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
+        for group, these in zip(self.optimiser.param_groups, own, strict=True):
+            group |= these  # a checkpoint of a GPU goes on on a CPU, and the other way round, if not to the same bits
         for name in _KEPT:
             setattr(self, name, state["numbers"][name])
         torch.set_rng_state(state["random"]["torch"])
-        if self.device != "cpu":
+        if self.device != "cpu" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
 
     def measure(self, held, data):
@@ -188,7 +190,7 @@ def train(config, data, folder, device="cpu", progress=lambda step, tokens, loss
     checkpoint, made while losses and weights were finite, is kept.
     """
     folder = Path(folder)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world = processes()
     if config.batch_size % (world * config.accumulate):
         raise ValueError(
             f"batch_size is {config.batch_size}; expected a multiple of {world} processes x {config.accumulate}"

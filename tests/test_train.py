@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 
 from memlm import batches, checkpoints, corpora, models, paths, step, train
-from memlm.configs import DataConfig, ModelConfig, RunConfig, config_hash
+from memlm.configs import DataConfig, ModelConfig, RunConfig, config_hash, processes
 from memlm.grammar import question_formation
 
 CORPUS = corpora.load_question_formation("generator", train_lines=2000)
@@ -300,6 +300,47 @@ def test_a_large_model_is_saved_only_as_often_as_costs_a_twentieth_of_the_time(t
     assert saved[-1] == 30 and 1 < len(saved) < 20
     at = [step for step in saved if step < 30]
     assert min(after - before for before, after in pairwise(at)) > 1
+
+
+def test_a_rank_that_is_left_over_is_no_process_of_many(train_quietly, monkeypatch):
+    _, alone, _ = train_quietly(CONFIG)
+    for world in (None, "1"):
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.delenv("WORLD_SIZE", raising=False) if world is None else monkeypatch.setenv("WORLD_SIZE", world)
+        assert train_quietly(CONFIG)[1] == alone
+    for rank, world in (("0", "abc"), ("2", "2"), ("x", "2"), ("0", "0"), ("0", "")):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", world)
+        with pytest.raises(ValueError, match=f"RANK is {rank} and WORLD_SIZE {world}; expected 0 <= RANK < WORLD_SIZE"):
+            processes()
+
+
+def test_a_checkpoint_of_a_gpu_goes_on_on_a_cpu(train_quietly, tmp_path, monkeypatch):
+    """Its rate is a tensor, its optimiser can be captured, and it has the random numbers of both."""
+    _, whole, _ = train_quietly(CONFIG)
+    real, saving = train._step, checkpoints.save
+
+    def dying(run, batch):
+        if run.step == 8:
+            raise KeyboardInterrupt
+        return real(run, batch)
+
+    def as_on_a_gpu(folder, step, config_hash, weights, state):
+        for group in state["optimiser"]["param_groups"]:
+            group |= {"lr": torch.tensor(group["lr"]), "capturable": True}
+        state["random"]["cuda"] = torch.zeros(16, dtype=torch.uint8)
+        monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        saving(folder, step, config_hash, weights, state)
+        monkeypatch.undo()
+        monkeypatch.setattr(train, "_step", dying)
+        monkeypatch.setattr(checkpoints, "save", as_on_a_gpu)
+
+    monkeypatch.setattr(train, "_step", dying)
+    monkeypatch.setattr(checkpoints, "save", as_on_a_gpu)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(CONFIG, DATA, tmp_path / "cut")
+    monkeypatch.undo()
+    assert train_quietly(CONFIG, tmp_path / "cut")[1] == whole
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "gpt2"])
