@@ -5,14 +5,15 @@
 set -euo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" >/dev/null && pwd -P)
 # A Python whose torch sees a GPU is used as it is, whatever its versions are: records name them.
-python=""
+caller=$PWD python=""
 for candidate in python python3; do
     if "$candidate" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
         python=$candidate
-        cd "$root"
         export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
         break
     fi
 done
 if [ -z "$python" ]; then source "$root/.ci/environment.sh"; fi
-exec "$python" -m memlm gpu "$@"
+# What lies in the caller's folder is not imported (-P); what is named there, as by --out, is.
+cd "$caller"
+exec "$python" -P -m memlm gpu "$@"

@@ -119,7 +119,7 @@ def _bench(options):
 
 
 def _gpu(options):
-    from memlm import gpu
+    from memlm import gpu, paths
 
     parts = options.parts.split(",")
     if unknown := [part for part in parts if part not in gpu.PARTS]:
@@ -127,7 +127,8 @@ def _gpu(options):
     minutes = 2 if options.rehearse and options.minutes is None else options.minutes
     if minutes is None:
         raise ValueError("--minutes is missing; expected how long the GPU may be used, or --rehearse")
-    if not gpu.session(minutes, options.out, parts, options.data, options.rehearse):
+    out = options.out or paths.REPORT / ("rehearsal" if options.rehearse else "gpu")
+    if not gpu.session(minutes, out, parts, options.data, options.rehearse):
         raise RuntimeError("a part failed, as is said above; what was finished is kept")
 
 
@@ -201,7 +202,7 @@ def _options(arguments):
     bench.add_argument("--small", action="store_true", help="a size for trying it out, in seconds")
     gpu = command(_gpu, "gpu", "tests, bench and runs on a GPU that is here for some minutes (./run_gpu.sh)")
     gpu.add_argument("--minutes", type=float, metavar="M", help="how long it may be used")
-    gpu.add_argument("--out", default="report/gpu", metavar="DIR", help="a folder for records alone (default report/gpu)")
+    gpu.add_argument("--out", metavar="DIR", help="a folder for bench.json and records (default report/gpu or /rehearsal)")
     gpu.add_argument("--data", metavar="NAME", help="the tokenised text of X1 (default: OpenWebText, downloaded)")
     gpu.add_argument("--parts", default="tests,bench,runs", help="some of tests,bench,runs (default: all)")
     gpu.add_argument("--rehearse", action="store_true", help="everything in tiny sizes, without a GPU")

@@ -215,7 +215,7 @@ def _in_a_process(function, *arguments):
 
 
 def run(threads=None, small=False, record=None):
-    """Measure on this machine's GPU, or else its CPU; write to ``record``, by default RECORD, and return the numbers."""
+    """Measure on this machine's GPU, or else its CPU; write to ``record`` and return the numbers."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if threads is not None:
         if not 1 <= threads <= max(os.cpu_count(), 1):
@@ -243,7 +243,7 @@ def run(threads=None, small=False, record=None):
         "peak_flops": peaks,
         "results": results,
     }
-    write_sealed(record or RECORD, found)
+    write_sealed(record or (RECORD.with_name("bench-small.json") if small else RECORD), found)
     return found
 
 

@@ -72,11 +72,12 @@ class Source:
     """Documents in a fixed order. facts: what they are, as JSON values (kind, hash or revision, licence where known);
     read: called without arguments it gives an iterator over their texts, from the first; left_out: called with a number n
     after at least n + 1 documents or all were read, it gives {reason: count} of what stands before document n + 1 and is
-    none, such as blank lines."""
+    none, such as blank lines; unchanged: are the facts still those that they were?"""
 
     facts: dict
     read: Callable[[], Iterator[str]]
     left_out: Callable[[int], dict] = lambda documents: {}
+    unchanged: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)
@@ -112,14 +113,15 @@ def jsonl(path, licence=None, *, field="text", strict=False):
         files = {name: file for name, file in files.items() if name.lower().endswith(_LINES)}
 
     def entries():
+        yield from _others(path, _LINES + _JSON)
         for name, file in files.items():
             if _hidden(name):
                 yield name, _HIDDEN
             else:
                 yield from ((place, _field(value, field)) for place, value in _values(file))
 
-    facts = _facts("jsonl", path, files, licence) | ({} if field == "text" else {"field": field})
-    return _source(facts, entries, strict)
+    named = {} if field == "text" else {"field": field}
+    return _source(lambda: _facts("jsonl", path, files, licence) | named, entries, strict)
 
 
 def text(path, licence=None, *, strict=False):
@@ -128,10 +130,11 @@ def text(path, licence=None, *, strict=False):
     path = Path(path)
 
     def entries():
+        yield from _others(path, (".txt",))
         for name, data in _members(path, ".txt", key=str):
             yield name, data if isinstance(data, _NoText) else _decoded(data, name)
 
-    return _source(_facts("text", path, _files(path, (".txt", ".zip")), licence), entries, strict)
+    return _source(lambda: _facts("text", path, _files(path, (".txt", ".zip")), licence), entries, strict)
 
 
 _BOOK = re.compile(r"PG(\d+)_tokens\.txt$")
@@ -152,6 +155,7 @@ def spgc(path, words=None, *, strict=False):
 
     def entries():
         left = words
+        yield from _others(path, ("_tokens.txt",))
         for name, data in _members(path, "_tokens.txt", key=number):
             if isinstance(data, _NoText) or number(name) < 0:
                 yield name, data if isinstance(data, _NoText) else odd
@@ -163,14 +167,16 @@ def spgc(path, words=None, *, strict=False):
                 if left == 0:
                     return
 
-    facts = _facts("spgc", path, _files(path, ("_tokens.txt", ".zip")), "public domain in the USA")
-    return _source({**facts, "words": words}, entries, strict)
+    def facts():
+        return _facts("spgc", path, _files(path, ("_tokens.txt", ".zip")), "public domain in the USA") | {"words": words}
+
+    return _source(facts, entries, strict)
 
 
-def _source(facts, entries, strict):
+def _source(facts_now, entries, strict):
     """The Source of (place, text or _NoText) pairs. What is left out is kept as the number of documents before it, of the
     reading that came furthest: it is the same in all, so the counts do not depend on how often or how far one reads."""
-    places = {}
+    places, facts = {}, facts_now()
 
     def read():
         documents = left = 0
@@ -193,9 +199,10 @@ def _source(facts, entries, strict):
         counts = {reason: bisect_right(before, documents) for reason, (before, _) in sorted(places.items())}
         return {reason: count for reason, count in counts.items() if count}
 
-    return Source(facts, read, left_out)
+    return Source(facts, read, left_out, lambda: facts_now() == facts)
 
 
+_OTHER = _NoText("file of another kind", "is of another kind than what is read; expected none beside the documents")
 _HIDDEN = _NoText("hidden file", "is a hidden file, such as systems add to folders and zips; expected none")
 
 
@@ -239,8 +246,22 @@ def _walk(folder):
     def refuse(error):
         raise CorpusError(f"{error.filename} cannot be read ({error.strerror})")
 
-    files = (Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names)
+    files = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        files += [Path(place, name) for name in names]
+        for name in (Path(place, name) for name in folders):
+            if name.is_symlink() and not _hidden(name.relative_to(folder).as_posix()):
+                raise CorpusError(
+                    f"{name} leads to another folder; expected none within a folder: name that one, or copy it"
+                )
     return [file.relative_to(folder).as_posix() for file in sorted(files)]
+
+
+def _others(path, endings):
+    """(name, _NoText) of the files in a folder that have none of the endings and are not hidden."""
+    for name in _walk(path) if path.is_dir() else []:
+        if not name.lower().endswith(endings) and not _hidden(name):
+            yield name, _OTHER
 
 
 def _files(path, endings):
@@ -266,7 +287,9 @@ def _facts(kind, path, files, licence):
         with _told(file), open(file, "rb") as stream:
             name, content = name if path.is_dir() else file.name, hashlib.file_digest(stream, "sha256").hexdigest()
             digest.update(f"{name} {content}\n".encode(errors="surrogateescape"))
-    return {"kind": kind, "name": path.name, "files": len(files), "sha256": digest.hexdigest(), "licence": licence}
+    # The name of ".", too, and of a file whose name is no UTF-8.
+    called = os.fsencode(path.resolve().name).decode(errors="backslashreplace")
+    return {"kind": kind, "name": called, "files": len(files), "sha256": digest.hexdigest(), "licence": licence}
 
 
 @contextmanager

@@ -134,6 +134,8 @@ def _on_lines(experiment, profile_name, seed, from_records, data):
             corpus = corpora.load(name, size)
             found.append(DataConfig(name, corpus.digest, len(corpus.train)))
     seeds = [seed + shift for shift in _list(profile_name, dict(table), "seeds")]
+    for each in seeds:
+        check_seed(each)
     return list(_runs(experiment, place, found, numbers, seeds))
 
 
@@ -149,7 +151,24 @@ def tokens(table, data=None, from_records=False):
         numbers = {name: table[name] for name in ("vocabulary", "budget") if name in table}
         text.tokenise(table["text"], source, table["tokenizer"], **numbers)
     found = text.open_tokens(text.folder_of(data or table["text"]))
+    if data is None:
+        _refuse_another(found, table)
     return data or table["text"], found.digest, len(found.train)
+
+
+def _refuse_another(found, table):
+    """ValueError where the tokenised text that a profile names is not what it asks for: another may have that name."""
+    from memlm import documents
+
+    made, name = found.manifest["asked"], table["text"]
+    asked = {"tokenizer": table["tokenizer"], "vocabulary": table.get("vocabulary"), "budget": table.get("budget")}
+    if made["source"].get("kind") == table["source"] == "documentation":  # others would have to be downloaded to be compared
+        asked["source"] = documents.source(table["source"], **table.get("options", {})).facts
+    elif made["source"].get("kind") != table["source"]:
+        raise ValueError(f"{name} was made of {made['source'].get('kind')}; expected {table['source']}: delete its folder")
+    for key, value in asked.items():
+        if made.get(key) != value:
+            raise ValueError(f"{name} was made with {key} {made.get(key)}; expected {value}: delete {shown(found.folder)}")
 
 
 def _on_text(experiment, profile_name, seed, from_records, data):
@@ -161,6 +180,8 @@ def _on_text(experiment, profile_name, seed, from_records, data):
     named = _fitting(profile_name, table, {text: _TEXT})[text]
     _known(f"{profile_name}.{text}", named, {*_TEXT, "vocabulary", "budget", "options"})
     seeds = [seed + shift for shift in _list(place, numbers, "seeds")]
+    for each in seeds:
+        check_seed(each)
     name, digest, whole = tokens(named, data, from_records)
     sizes = _list(place, numbers, "tokens") if "tokens" in numbers else [whole]
     if not from_records and max(sizes) > whole:

@@ -161,8 +161,10 @@ def shown(path):
 def plain_name(name, what):
     """``name``, if it is one plain component of a path; otherwise ValueError. What is made, renamed or removed under a name
     that users choose stays in its own folder that way."""
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w .+-]{0,99}", name) or name.endswith((" ", ".")):
-        raise ValueError(f"{what} is {name!r}; expected a plain name: letters, digits, '-', '_', '+', '.', no folder in it")
+    plain = isinstance(name, str) and re.fullmatch(r"\w[\w .+-]*", name) and not name.endswith((" ", "."))
+    if not plain or len(name.encode()) > 100:
+        expected = "a plain name of at most 100 bytes: letters, digits, '-', '_', '+', '.', no folder in it"
+        raise ValueError(f"{what} is {name!r}; expected {expected}")
     return name
 
 

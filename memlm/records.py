@@ -266,10 +266,17 @@ def _stamp(config, model, folder, code, device):
     }
 
 
+def refuse_weights(folder):
+    """Raise ValueError if a run in ``folder`` has its weights beside it: a record would take the place of both."""
+    for path in sorted(folder.glob("*/checkpoints")):
+        raise ValueError(f"{shown(path.parent)} is a run with its weights; expected a folder of records alone")
+
+
 def keep(run, folder=None, into=None):
     """Copy a run from ``folder`` (by default RUNS) to ``into`` (by default data/records/, from where it is committed and
     replayed), without its weights. Records of the same configuration that other code has made go."""
     folder, into = folder or RUNS, into or RECORDS
+    refuse_weights(into)
     for name in (*_FILES, "stamp.json"):
         with writing(into / run.id / name) as file:
             file.write((folder / run.id / name).read_bytes())

@@ -25,6 +25,11 @@ class RunFailed(RuntimeError):
     """A run came to no end; the message has its label and the cause."""
 
 
+def _finished(folder, id):
+    """Is a run stored, and not being replaced by one that was killed and is to go on?"""
+    return (folder / id).exists() and not (folder / f".{id}").exists()
+
+
 @contextmanager
 def _turn(id, folder, force):
     """Hold the lock of a run, for which a second process with the same run waits; yields whether it is to be trained."""
@@ -34,7 +39,7 @@ def _turn(id, folder, force):
         if force:
             records.refuse_foreign(folder / id)  # now, not when all the work is done
             records.remove(folder / f".{id}")
-        yield force or not (folder / id).exists()
+        yield force or not _finished(folder, id)
 
 
 def _train_and_store(config, id, code, folder, progress):
@@ -248,7 +253,7 @@ def load_or_train(configs, from_records=False, force=False, folder=None):
     folder = folder or records.RUNS
     # The names are fixed before training begins: the code on the disk may change while it runs.
     code, ids = records.training_code(), [records.run_id(config) for config in configs]
-    todo = {id: c for id, c in zip(ids, configs, strict=True) if force or not (folder / id).exists()}
+    todo = {id: c for id, c in zip(ids, configs, strict=True) if force or not _finished(folder, id)}
     if processes()[1] > 1:
         _train_together(todo, code, folder, force)
     elif todo:

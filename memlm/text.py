@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from memlm.corpora import CorpusError
+from memlm import sources
+from memlm.corpora import SOURCES, CorpusError
 from memlm.documents import Interrupted
 from memlm.paths import CACHE, Damaged, plain_name, read_sealed, seal, shown, write_sealed, writing
 from memlm.tokenizer import VOCABULARY, Tokenizer, gpt2, train_bpe, whole
@@ -142,6 +143,8 @@ def _make(folder, source, asked, workers, shard):
             tokenizer = _begin(folder, source, asked, held)
             with _refusing(folder):
                 _write_shards(folder, held.texts(source), tokenizer, asked["budget"], workers, shard)
+                if not source.unchanged():
+                    raise CorpusError(f"the documents of {folder.name} changed while they were read; expected files at rest")
                 _join_shards(folder, tokenizer, asked, held, source.left_out)
         _remove(folder, "shards/.*")
 
@@ -174,7 +177,10 @@ def _named(folder):
 
 
 def folder_of(name, into=TEXT):
-    """The folder of a tokenised text, by its name, which is one plain component of a path (ValueError otherwise)."""
+    """The folder of a tokenised text, by its name, which is one plain component of a path, and not that of a source of lines
+    (ValueError otherwise)."""
+    if name in (taken := (*SOURCES, *sources.SOURCES, *sources.MEMORISED)):
+        raise CorpusError(f"the name of a tokenised text is {name!r}; expected none of {', '.join(taken)}")
     return Path(into) / plain_name(name, "the name of a tokenised text")
 
 
@@ -362,7 +368,7 @@ def _write_shards(folder, texts, tokenizer, budget, workers, size):
             fits = len(lengths) if budget is None else int(np.searchsorted(ends, budget - tokens, side="right"))
             if fits:
                 shard = io.BytesIO()  # a zip file that meets a full disk half way does more than to fail
-                np.savez(shard, ids=ids[: ends[fits - 1]], lengths=lengths[:fits], dev=dev[:fits])
+                np.savez(shard, ids=ids[: ends[fits - 1]], lengths=lengths[:fits], dev=dev[:fits], after=documents)
                 with writing(folder / "shards" / f"{number:05d}.npz") as file:
                     file.write(shard.getbuffer())
                 documents, tokens, number = documents + fits, tokens + int(ends[fits - 1]), number + 1
@@ -376,7 +382,7 @@ def _finished(shards):
     documents = tokens = 0
     paths = _shards(shards)
     for number, path in enumerate(paths):
-        found = _shard_size(path) if path.stem == f"{number:05d}" else None
+        found = _shard_size(path, documents) if path.stem == f"{number:05d}" else None
         if found is None:
             for later in paths[number:]:
                 later.unlink()
@@ -389,12 +395,14 @@ def _shards(folder):
     return sorted(path for path in folder.glob("*.npz") if path.stem.isdecimal())
 
 
-def _shard_size(path):
-    """Documents and tokens of a shard; None if it is damaged (the checksums inside the file tell)."""
+def _shard_size(path, after):
+    """Documents and tokens of a shard; None if it is damaged (the checksums inside the file tell), or is not the one that
+    comes ``after`` so many documents."""
     try:
         with open(path, "rb") as file, np.load(file) as arrays:
             ids, lengths, dev = (arrays[name] for name in ("ids", "lengths", "dev"))
-            return (len(dev), len(ids)) if len(ids) == lengths.sum() and len(dev) == len(lengths) else None
+            whole = len(ids) == lengths.sum() and len(dev) == len(lengths) and arrays["after"] == after
+            return (len(dev), len(ids)) if whole else None
     except Exception:  # zipfile, zlib and NumPy have a dozen kinds for what a changed byte can do
         return None
 

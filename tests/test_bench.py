@@ -79,7 +79,7 @@ def test_bench_prints_a_table_and_writes_a_record(monkeypatch, tmp_path, capsys)
     monkeypatch.setattr(bench, "RECORD", tmp_path / "bench.json")
     monkeypatch.setattr(bench, "matmul_peak", lambda device, precision: 1e11)  # bfloat16 not faster: it is left out
     __main__.main(["bench", "--small", "--threads", "1"])
-    printed, record = capsys.readouterr().out, json.loads((tmp_path / "bench.json").read_text())
+    printed, record = capsys.readouterr().out, json.loads((tmp_path / "bench-small.json").read_text())
     assert list(record["results"]) == ["float32"] and record["threads"] == 1
     result = record["results"]["float32"]
     assert 0.2 < result["ratio"]["median"] < 20

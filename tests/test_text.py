@@ -347,12 +347,12 @@ def test_a_damaged_shard_is_made_again_and_shards_of_another_source_are_refused(
 def test_no_byte_of_a_shard_can_be_changed_to_another_shard_or_another_error(tmp_path):
     parts = {"ids": np.arange(60, dtype="<u2"), "lengths": np.array([10, 20, 30]), "dev": np.array([True, False, True])}
     path = tmp_path / "00000.npz"
-    np.savez(path, **parts)
+    np.savez(path, **parts, after=7)
     whole, refused = path.read_bytes(), 0
     for at, mask in itertools.product(range(len(whole)), (0x01, 0x08, 0x20, 0xFF)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :])
         with warnings.catch_warnings(action="ignore"):
-            found = text._shard_size(path)
+            found = text._shard_size(path, 7)
             refused += found is None
             if found:  # a time, or a note that nobody reads
                 with np.load(path) as arrays:
