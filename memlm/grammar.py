@@ -5,6 +5,7 @@ Entropies are in nats.
 """
 
 import math
+import operator
 import random
 from bisect import bisect
 from collections.abc import Mapping, Set
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
+from numbers import Real
 
 import numpy as np
 from scipy.sparse import coo_array, csc_array, eye_array
@@ -44,21 +46,40 @@ def checked(grammar):
     return grammar
 
 
-def _no_list(value):
+def whole(name, value, least, most=10**9):
+    """``value`` as an int, one of numpy's too. Raises ValueError, with its name, for any other or one out of range."""
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or isinstance(value, bool) or not least <= found <= most:
+        raise ValueError(f"{name} is {value!r}; expected a whole number from {least} to {most}")
+    return found
+
+
+def real(name, value, fits, expected):
+    """``value`` as a float, an int or a Fraction, one of numpy's too. Raises ValueError, with its name, for what is none or
+    does not fit; nan fits nothing, because no comparison holds of it."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not fits(value):
+        raise ValueError(f"{name} is {value!r}; expected {expected}")
+    return value if isinstance(value, int | Fraction) else float(value)
+
+
+def no_list(value):
     """Is it a string, or something without an order of its own, or nothing to go through?"""
     return isinstance(value, str | bytes | Set | Mapping) or not np.iterable(value)
 
 
 def word_lists(sentences):
     """Sentences as tuples of words. Raises ValueError for a string where a list is expected: its letters are no words."""
-    if _no_list(sentences):
+    if no_list(sentences):
         raise ValueError(f"sentences is {sentences!r}; expected a list of sentences, each a list of words")
     return [word_list(sentence, f"sentence {number}") for number, sentence in enumerate(sentences)]
 
 
 def word_list(sentence, what):
     """A sentence as a tuple of words. Raises ValueError that names it as ``what`` where it is a string, or no words."""
-    if _no_list(sentence):
+    if no_list(sentence):
         raise ValueError(f"{what} is {sentence!r}; expected a list of words")
     found = tuple(sentence)
     for word in found:
