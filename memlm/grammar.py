@@ -57,6 +57,16 @@ def whole(name, value, least, most=10**9):
     return found
 
 
+def checked_seed(seed):
+    """``seed``, if it always draws the same: None does not, nor does nan."""
+    if isinstance(seed, str):
+        return seed
+    try:
+        return whole("seed", seed, -math.inf, math.inf)
+    except ValueError:
+        raise ValueError(f"seed is {seed!r}; expected a whole number or a string, to draw the same again") from None
+
+
 def real(name, value, fits, expected):
     """``value`` as a float, an int or a Fraction, one of numpy's too. Raises ValueError, with its name, for what is none or
     does not fit; nan fits nothing, because no comparison holds of it."""
@@ -117,11 +127,17 @@ class Grammar:
         return cls(next(iter(rules)), rules)
 
     def __post_init__(self):
-        if self.start not in self.rules:
+        if not isinstance(self.rules, dict):
+            raise ValueError(f"the rules are {self.rules!r}; expected a dict of the alternatives of each left side")
+        if not isinstance(self.start, str) or self.start not in self.rules:
             raise ValueError(f"the start is {self.start!r}; expected a left side")
         for left, alternatives in self.rules.items():
-            if not is_symbol(left):
+            if not isinstance(left, str) or not is_symbol(left):
                 raise ValueError(f"a left side is {left!r}; expected no space, bracket, bar, #, -> or leading quote")
+            # What is drawn depends on their order, so that no set will do.
+            pairs = isinstance(alternatives, list | tuple) and all(isinstance(a, list | tuple) for a in alternatives)
+            if not pairs or any(len(alternative) != 2 for alternative in alternatives):
+                raise ValueError(f"{left} has the alternatives {alternatives!r}; expected a list of (weight, right side)")
             for weight, right in alternatives:
                 self._check(left, weight, right)
             total = sum(weight for weight, _ in alternatives)
@@ -131,7 +147,7 @@ class Grammar:
         self._check_end()
 
     def _check(self, left, weight, right):
-        if not isinstance(weight, Fraction | int) or not 0 < weight <= 1:
+        if not isinstance(weight, Fraction | int) or isinstance(weight, bool) or not 0 < weight <= 1:
             raise ValueError(f"{left} has the weight {weight!r}; expected a Fraction in (0, 1]")
         if not isinstance(right, tuple) or not all(isinstance(symbol, str) and symbol not in ("", "'") for symbol in right):
             raise ValueError(f"{left} has the right side {right!r}; expected a tuple of symbols and of words after a quote")
@@ -278,9 +294,7 @@ class Grammar:
 
     def sample(self, n, seed):
         """n independent sentences, each a list of words, from the seed alone."""
-        if seed is None:
-            raise ValueError("seed is None; expected a number or a string, so that the same sentences can be drawn again")
-        uniform = random.Random(seed).random
+        n, uniform = whole("n", n, 0), random.Random(checked_seed(seed)).random
         drawn = {left: ([r for _, r in a], list(accumulate(float(w) for w, _ in a))) for left, a in self.rules.items()}
         sentences = []
         for _ in range(n):
