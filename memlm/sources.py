@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import entr, xlogy
 
 from memlm.ambiguity import exact_entropy
-from memlm.grammar import Grammar, checked, word_list
+from memlm.grammar import Grammar, checked, checked_seed, real, whole, word_list
 from memlm.notation import quoted
 from memlm.question import LEXICON, EntropyRate, QuestionFormation, text_lines
 
@@ -79,7 +79,9 @@ class Pairs(Sentences):
         super().__post_init__()
         if self.grammar.log_prob([[]])[0] > -math.inf:
             raise ValueError("the grammar has the sentence ''; expected a last word that says which output is wanted")
-        word_list(self.more, "more")
+        if not callable(self.output):
+            raise ValueError(f"output is {self.output!r}; expected a function: list of words -> list of words")
+        object.__setattr__(self, "more", word_list(self.more, "more"))
 
     @property
     def vocabulary(self):
@@ -118,8 +120,7 @@ def scaled_lexicon(factor):
     since ``question.complete`` looks for them. The shares of the structures stay too: only the words' entropy changes, by
     log(factor) for each content word of the first half.
     """
-    if not 0 < factor < math.inf:
-        raise ValueError(f"factor is {factor}; expected a number > 0")
+    factor = real("factor", factor, lambda n: 0 < n <= 10_000, "a number > 0, at most 10000")
     lexicon = {}
     for name, words in LEXICON.items():
         size = len(words) if name.startswith(("Aux", "Rel")) else math.ceil(len(words) * Fraction(factor))
@@ -194,9 +195,11 @@ class Copies:
     split = staticmethod(split)
 
     def __post_init__(self):
-        whole = self.words >= 2 and self.length >= 1 and 1 <= self.prototypes <= self.words
-        if not whole or not 0 <= self.damage <= 1:
-            raise ValueError(f"{self}; expected 1 <= prototypes <= words, 2 <= words, 1 <= length and damage in [0, 1]")
+        options = {"length": whole("length", self.length, 1), "words": whole("words", self.words, 2)}
+        options["prototypes"] = whole("prototypes", self.prototypes, 1, options["words"])
+        options["damage"] = real("damage", self.damage, lambda share: 0 <= share <= 1, "a share in [0, 1]")
+        for name, value in options.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def _pairs(self):
@@ -211,7 +214,7 @@ class Copies:
 
     def sample(self, n, seed):
         """n independent lines of text from the seed."""
-        draw = np.random.default_rng(list(str(seed).encode()))
+        n, draw = whole("n", n, 0), np.random.default_rng(list(str(checked_seed(seed)).encode()))
         which = draw.integers(self.prototypes, size=n)
         wrong = draw.random((n, self.length - 1)) < float(self.damage)
         rest = np.where(wrong, self._pairs[which, :, 1], self._pairs[which, :, 0])
@@ -266,6 +269,6 @@ SOURCES = {
 def source(name):
     """The source of that name. Raises ValueError that lists the names."""
     every = SOURCES | MEMORISED
-    if name not in every:
+    if not isinstance(name, str) or name not in every:
         raise ValueError(f"source is {name!r}; expected one of {', '.join(every)}")
     return every[name]
