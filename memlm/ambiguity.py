@@ -208,7 +208,8 @@ def _proved(automaton):
     done = set()
     for rights in automaton.rules.values():
         for one, other in ((right[i - 1 : i], right[i:]) for right in rights for i in range(1, len(right))):
-            if not is_terminal(one[0]) and (one, other) not in done and _overlap(automaton, one, other):
+            fixed = is_terminal(one[0]) or all(map(is_terminal, other))  # one string, so that a would be empty
+            if not fixed and (one, other) not in done and _overlap(automaton, one, other):
                 return False
             done.add((one, other))
         if _meet(automaton, rights):
