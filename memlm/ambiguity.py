@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memlm.grammar import checked, is_terminal, log
+from memlm.grammar import checked, is_terminal, log, real
 from memlm.inside import users_first
 
 _STATES, _STEPS, _FEW = 100_000, 20_000_000, 1_000_000  # states of an automaton, steps: after so many it is given up
@@ -158,6 +158,10 @@ def _overlap(automaton, one, other):
     return any(final(r) and final(s) for r, s in shorter | _pairs(automaton, shorter))
 
 
+def _limit(name, value):
+    return real(name, value, lambda n: n >= 0, "a number >= 0")
+
+
 def _plain_rules(grammar):
     """{left: right sides} of what the start reaches, where words that no rule tells apart are one; None where a left side
     has an alternative twice. One word more or less in such a class leaves the number of derivations of a string as it is."""
@@ -185,7 +189,7 @@ def proved_unambiguous(grammar, steps=_STEPS):
     with that many ``steps`` of automata. A few steps are also tried on the grammar of the sentences read backwards, which is
     ambiguous with the grammar, and much easier where rules grow at their left.
     """
-    rules = _plain_rules(checked(grammar))
+    rules, steps = _plain_rules(checked(grammar)), _limit("steps", steps)
     if rules is None:
         return False
     label, recursive = grammar._components
@@ -204,7 +208,8 @@ def _proved(automaton):
     done = set()
     for rights in automaton.rules.values():
         for one, other in ((right[i - 1 : i], right[i:]) for right in rights for i in range(1, len(right))):
-            if not is_terminal(one[0]) and (one, other) not in done and _overlap(automaton, one, other):
+            fixed = is_terminal(one[0]) or all(map(is_terminal, other))  # one string, so that a would be empty
+            if not fixed and (one, other) not in done and _overlap(automaton, one, other):
                 return False
             done.add((one, other))
         if _meet(automaton, rights):
@@ -334,6 +339,7 @@ def sentence_entropy(grammar, effort=100_000):
 
     ``effort`` is then how many pairs of strings may be joined to enumerate them.
     """
+    effort = _limit("effort", effort)
     proved = proved_unambiguous(grammar, _FEW)
     few = not proved and not grammar.recursive and _derivation_count(grammar, effort) <= effort
     if proved or (not few and proved_unambiguous(grammar)):

@@ -5,14 +5,13 @@ before all sequences. ``collapse_report`` reads it off any causal model; ``memlm
 """
 
 import math
-import operator
 from dataclasses import asdict, dataclass
-from numbers import Real
 
 import numpy as np
 import torch
 
 from memlm.corpora import IGNORED
+from memlm.grammar import real, whole
 from memlm.reader import reading
 from memlm.sequences import BadSequences, begin_token, distinct, real_tokens
 from memlm.sequences import EmptyHeldOut as EmptyHeldOut
@@ -118,11 +117,11 @@ def memoriser_floor(d, tokens_per_sequence):
     Any law q on sequences pays -(1/d) sum_i log q(x_i) >= log d per sequence, with equality iff q(x_i) = 1/d for all i:
     the lookup table. d >= 1 sequences; T > 0 their mean number of predicted tokens.
     """
-    if not 1 <= d < math.inf or d != int(d):
-        raise ValueError(f"d is {d}; expected a whole number >= 1")
-    if not 0 < tokens_per_sequence < math.inf:
-        raise ValueError(f"tokens_per_sequence is {tokens_per_sequence}; expected a finite number > 0")
-    return math.log(d) / tokens_per_sequence
+    d = real("d", d, lambda d: 1 <= d < math.inf and d == int(d), "a whole number >= 1")
+    tokens = real(
+        "tokens_per_sequence", tokens_per_sequence, lambda t: 1e-300 <= t <= 1e300, "a number from 1e-300 to 1e300"
+    )
+    return math.log(d) / tokens
 
 
 def collapse_report(model, train, heldout, begin=None, max_shared=0.01, damaged=100, seed=0, pad=None, lengths=None):
@@ -157,9 +156,8 @@ def collapse_report(model, train, heldout, begin=None, max_shared=0.01, damaged=
 
     Raises BadSequences, EmptyHeldOut, Overlap, and from ``memlm.reader`` BadModel, NotCausal, TooLong; all are ValueErrors.
     """
-    damaged, seed = _whole("damaged", damaged, 1), _whole("seed", seed, 0)
-    if not isinstance(max_shared, Real) or not 0 <= max_shared <= 1:
-        raise ValueError(f"max_shared is {max_shared!r}; expected 0 <= max_shared <= 1")
+    damaged, seed = whole("damaged", damaged, 1), whole("seed", seed, 0, 2**64 - 1)
+    max_shared = real("max_shared", max_shared, lambda share: 0 <= share <= 1, "0 <= max_shared <= 1")
     x, y, padding = real_tokens(train, heldout, pad, lengths)
     x, y, repeated, shared = distinct(x, y, max_shared)
     first = 0 if begin is None else begin_token(begin, x, y)
@@ -272,13 +270,3 @@ def _basin(strength, energy):
     i = next(i for i, e in enumerate(energy) if i and e >= half)
     found = np.interp(half, energy[i - 1 : i + 1], strength[i - 1 : i + 1]) if math.isfinite(energy[i]) else strength[i]
     return Basin(strength, tuple(energy), float(found))
-
-
-def _whole(name, value, least):
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} is {value!r}; expected a whole number") from None
-    if not least <= value < 2**63:
-        raise ValueError(f"{name} is {value}; expected at least {least} and less than 2^63")
-    return value

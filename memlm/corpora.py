@@ -10,10 +10,9 @@ from itertools import islice
 import numpy as np
 
 from memlm import sources
-from memlm.grammar import question_formation
-from memlm.notation import count
+from memlm.grammar import question_formation, whole, word_list
 from memlm.paths import RAW, sha256, writing
-from memlm.question import LEXICON, split_line
+from memlm.question import LEXICON, split_line, text_lines
 
 QUESTION_FORMATION = RAW / "question-formation"
 _ADDRESS = "https://raw.githubusercontent.com/tommccoy1/rnn-hierarchical-biases/master/data/question."
@@ -100,6 +99,7 @@ def load_question_formation(source, train_lines=100_000, seed=0, folder=QUESTION
     """
     if source not in SOURCES:
         raise CorpusError(f"source is {source!r}; expected one of {', '.join(SOURCES)}")
+    train_lines, seed = whole("train_lines", train_lines, 1), whole("seed", seed, 0, 2**64 - 1)
     if source == "generator":
         return _generated(train_lines, seed)
     language = question_formation()
@@ -143,9 +143,7 @@ def _corpus(source, language, parts):
 
 
 def load(name, train_lines):
-    """The corpus of that name: Question-Formation lines from mccoy, file or generator, or a source of ``sources``.
-    ValueError for another name, or a number of training lines that is none."""
-    train_lines = count("train_lines", train_lines, 1)
+    """The corpus of that name: Question-Formation lines from mccoy, file or generator, or a source of ``sources``."""
     return (load_question_formation if name in SOURCES else load_lines)(name, train_lines)
 
 
@@ -156,6 +154,7 @@ def load_lines(name, train_lines=100_000, seed=0):
     another one, with more long lines and a higher entropy rate, which moreover changes with the number of lines drawn (see
     ``QuestionFormation.heldout_entropy_rate``). Raises ValueError that lists the names.
     """
+    train_lines, seed = whole("train_lines", train_lines, 1), whole("seed", seed, 0, 2**64 - 1)
     language, sizes = sources.source(name), {"train": train_lines, "dev": 1_000, "test": 10_000}
     return _corpus(name, language, {part: language.sample(size, f"{seed}:{part}") for part, size in sizes.items()})
 
@@ -179,12 +178,12 @@ def encode(lines, vocabulary):
     first_half marks the targets that can be random: the words before the tab, so up to and including a type token, and in
     a line without a tab all words and the end of the line, since where it ends is then random too.
     """
-    ids = {word: i for i, word in enumerate(vocabulary, END + 1)}
-    halves = [sources.split(line) for line in lines]
+    ids = {word: i for i, word in enumerate(word_list(vocabulary, "vocabulary"), END + 1)}
+    halves = [sources.split(line) for line in text_lines(lines)]
     width = max(len(first) + len(second) for first, second in halves) + 1
-    inputs = np.full((len(lines), width), END)
-    targets = np.full((len(lines), width), IGNORED)
-    first_half = np.zeros((len(lines), width), bool)
+    inputs = np.full((len(halves), width), END)
+    targets = np.full((len(halves), width), IGNORED)
+    first_half = np.zeros((len(halves), width), bool)
     for row, (first, second) in enumerate(halves):
         tokens = [ids[word] for word in first + second]
         inputs[row, 1 : len(tokens) + 1] = tokens

@@ -5,6 +5,7 @@ Entropies are in nats.
 """
 
 import math
+import operator
 import random
 from bisect import bisect
 from collections.abc import Mapping, Set
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
+from numbers import Real
 
 import numpy as np
 from scipy.sparse import coo_array, csc_array, eye_array
@@ -44,21 +46,50 @@ def checked(grammar):
     return grammar
 
 
-def _no_list(value):
+def whole(name, value, least, most=10**9):
+    """``value`` as an int, one of numpy's too. Raises ValueError, with its name, for any other or one out of range."""
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or isinstance(value, bool) or not least <= found <= most:
+        raise ValueError(f"{name} is {value!r}; expected a whole number from {least} to {most}")
+    return found
+
+
+def checked_seed(seed):
+    """``seed``, if it always draws the same: None does not, nor does nan."""
+    if isinstance(seed, str):
+        return seed
+    try:
+        return whole("seed", seed, -math.inf, math.inf)
+    except ValueError:
+        raise ValueError(f"seed is {seed!r}; expected a whole number or a string, to draw the same again") from None
+
+
+def real(name, value, fits, expected):
+    """``value`` as a float, an int or a Fraction, one of numpy's too. Raises ValueError, with its name, for what is none or
+    does not fit; nan fits nothing, because no comparison holds of it."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not fits(value):
+        raise ValueError(f"{name} is {value!r}; expected {expected}")
+    return value if isinstance(value, int | Fraction) else float(value)
+
+
+def no_list(value):
     """Is it a string, or something without an order of its own, or nothing to go through?"""
     return isinstance(value, str | bytes | Set | Mapping) or not np.iterable(value)
 
 
 def word_lists(sentences):
     """Sentences as tuples of words. Raises ValueError for a string where a list is expected: its letters are no words."""
-    if _no_list(sentences):
+    if no_list(sentences):
         raise ValueError(f"sentences is {sentences!r}; expected a list of sentences, each a list of words")
     return [word_list(sentence, f"sentence {number}") for number, sentence in enumerate(sentences)]
 
 
 def word_list(sentence, what):
     """A sentence as a tuple of words. Raises ValueError that names it as ``what`` where it is a string, or no words."""
-    if _no_list(sentence):
+    if no_list(sentence):
         raise ValueError(f"{what} is {sentence!r}; expected a list of words")
     found = tuple(sentence)
     for word in found:
@@ -96,15 +127,16 @@ class Grammar:
         return cls(next(iter(rules)), rules)
 
     def __post_init__(self):
-        if not isinstance(self.rules, Mapping):
-            raise ValueError(f"rules is {self.rules!r}; expected a dict from left sides to lists of (weight, right side)")
-        if self.start not in self.rules:
+        if not isinstance(self.rules, dict):
+            raise ValueError(f"the rules are {self.rules!r}; expected a dict of the alternatives of each left side")
+        if not isinstance(self.start, str) or self.start not in self.rules:
             raise ValueError(f"the start is {self.start!r}; expected a left side")
         for left, alternatives in self.rules.items():
-            if not is_symbol(left):
+            if not isinstance(left, str) or not is_symbol(left):
                 raise ValueError(f"a left side is {left!r}; expected no space, bracket, bar, #, -> or leading quote")
-            pairs = alternatives if isinstance(alternatives, list | tuple) else [None]
-            if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+            # What is drawn depends on their order, so that no set will do.
+            pairs = isinstance(alternatives, list | tuple) and all(isinstance(a, list | tuple) for a in alternatives)
+            if not pairs or any(len(alternative) != 2 for alternative in alternatives):
                 raise ValueError(f"{left} has the alternatives {alternatives!r}; expected a list of (weight, right side)")
             for weight, right in alternatives:
                 self._check(left, weight, right)
@@ -115,7 +147,7 @@ class Grammar:
         self._check_end()
 
     def _check(self, left, weight, right):
-        if not isinstance(weight, Fraction | int) or not 0 < weight <= 1:
+        if not isinstance(weight, Fraction | int) or isinstance(weight, bool) or not 0 < weight <= 1:
             raise ValueError(f"{left} has the weight {weight!r}; expected a Fraction in (0, 1]")
         if not isinstance(right, tuple) or not all(isinstance(symbol, str) and symbol not in ("", "'") for symbol in right):
             raise ValueError(f"{left} has the right side {right!r}; expected a tuple of symbols and of words after a quote")
@@ -262,7 +294,7 @@ class Grammar:
 
     def sample(self, n, seed):
         """n independent sentences, each a list of words, from the seed alone."""
-        n, uniform = notation.count("n", n), random.Random(notation.seeded(seed)).random
+        n, uniform = whole("n", n, 0), random.Random(checked_seed(seed)).random
         drawn = {left: ([r for _, r in a], list(accumulate(float(w) for w, _ in a))) for left, a in self.rules.items()}
         sentences = []
         for _ in range(n):

@@ -12,34 +12,12 @@ import warnings
 from collections import defaultdict
 from decimal import Decimal
 from fractions import Fraction
-from numbers import Integral, Real
 
 _SYMBOL = r"(?!['\"])(?:(?!->)[^\s\[\]|#\ufeff])+"
 _LEFT = re.compile(rf"\s*({_SYMBOL})\s*->")
 _NUMBER = re.compile(r"(?P<fraction>\d+(/\d+)?)|(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d{1,3})?")
 _ESCAPE = re.compile(r"\\u\{(10[0-9a-fA-F]{4}|[0-9a-fA-F]{1,5})\}")
 _MISTAKE = Fraction(1, 1000)  # decimals whose sum is further from 1 are taken for wrong, not for rounded
-
-
-def count(name, value, least=0):
-    """``value`` as an int. ValueError unless it is a whole number >= ``least``; a truth value is none."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} is {value!r}; expected a whole number >= {least}")
-    return int(value)
-
-
-def share(name, value):
-    """``value`` as the Fraction that it is, to its last digit. ValueError unless it is a number in [0, 1]."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value!r}; expected a number in [0, 1]")
-    return Fraction(*value.as_integer_ratio())
-
-
-def seeded(seed):
-    """``seed``, from which the same can be drawn again. ValueError unless it is a number or a string."""
-    if not isinstance(seed, Real | str) or seed != seed:
-        raise ValueError(f"seed is {seed!r}; expected a number or a string, so that the same can be drawn again")
-    return seed
 
 
 def is_terminal(symbol):

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from memlm.ambiguity import exact_entropy
-from memlm.grammar import Grammar, word_list
-from memlm.notation import count, quoted, share
+from memlm.grammar import Grammar, no_list, real, word_list
+from memlm.notation import quoted
 
 NOUNS = "newt orangutan peacock quail raven salamander tyrannosaurus unicorn vulture walrus xylophone yak zebra"
 LEXICON = {
@@ -114,7 +114,7 @@ def complete(first_half):
 
 def text_lines(lines):
     """Lines of text as a list. Raises ValueError for one string in place of a list, and for a line that is no string."""
-    if isinstance(lines, str | bytes) or not np.iterable(lines):
+    if no_list(lines):
         raise ValueError(f"lines is {lines!r}; expected a list of lines of text")
     found = list(lines)
     for number, line in enumerate(found):
@@ -133,21 +133,22 @@ def split_line(line):
     return halves
 
 
-def _check_lexicon(lexicon):
+def _checked_lexicon(lexicon):
     if not isinstance(lexicon, dict) or lexicon.keys() != LEXICON.keys():
         shown = ", ".join(map(str, lexicon)) if isinstance(lexicon, dict) else repr(lexicon)
         raise ValueError(f"the classes of the lexicon are {shown}; expected {', '.join(LEXICON)}")
     fixed = {"Aux_s": {*LEXICON["Aux_s"], *LEXICON["Aux_p"]}, "Rel": {*LEXICON["Rel"]}}
     fixed["Aux_p"] = fixed["Aux_s"]
-    for name, words in lexicon.items():
-        found = word_list(words, f"class {name} of the lexicon")
+    lexicon = {name: list(word_list(words, f"class {name} of the lexicon")) for name, words in lexicon.items()}
+    for name, found in lexicon.items():
         if not found or len(set(found)) < len(found) or any(word.split() != [word] for word in found):
-            raise ValueError(f"class {name} of the lexicon is {words!r}; expected different words without white space")
+            raise ValueError(f"class {name} of the lexicon is {found!r}; expected different words without white space")
         # ``complete`` knows the auxiliaries and relative pronouns by name.
         wrong = {*found} - fixed[name] if name in fixed else {*found} & (fixed["Aux_s"] | fixed["Rel"])
         if wrong:
             allowed = f"one of {', '.join(sorted(fixed[name]))}" if name in fixed else "no auxiliary and no relative pronoun"
             raise ValueError(f"class {name} of the lexicon has {min(wrong)!r}; expected {allowed}")
+    return lexicon
 
 
 @dataclass(frozen=True)
@@ -162,15 +163,16 @@ class QuestionFormation:
     lexicon: dict[str, list[str]] = field(default_factory=lambda: LEXICON)
 
     def __post_init__(self):
-        share("quest", self.quest)
-        if not isinstance(self.relative_questions, bool):
+        quest = real("quest", self.quest, lambda share: 0 <= share <= 1, "a share in [0, 1]")
+        if not isinstance(self.relative_questions, bool | np.bool):
             raise ValueError(f"relative_questions is {self.relative_questions!r}; expected True or False")
-        _check_lexicon(self.lexicon)
+        object.__setattr__(self, "quest", quest)
+        object.__setattr__(self, "lexicon", _checked_lexicon(self.lexicon))
 
     @cached_property
     def grammar(self):
         """The grammar of first halves, type token included. With the lexicon of the real files it is unambiguous."""
-        return Grammar.from_text(_rules(self.lexicon, share("quest", self.quest), self.relative_questions))
+        return Grammar.from_text(_rules(self.lexicon, Fraction(self.quest), self.relative_questions))
 
     @property
     def vocabulary(self):
@@ -198,8 +200,8 @@ class QuestionFormation:
 
         exact_entropy(self.grammar)  # which raises where a line may have two derivations
         probability, sentences, length = (np.array(column, float) for column in zip(*self.grammar.shapes(), strict=True))
-        if not 0 <= count("distinct", distinct) < sentences.sum() / 2:
-            raise ValueError(f"distinct is {distinct}; expected 0 to {sentences.sum() / 2:.3g}, half the language")
+        most = float(sentences.sum() / 2)
+        distinct = real("distinct", distinct, lambda n: 0 <= n < most, f"0 to {most:.3g}, half the language")
         each = probability / sentences
         draws = brentq(lambda m: -(sentences * np.expm1(-m * each)).sum() - distinct, 0, 100 * distinct + 1)
         unseen = probability * np.exp(-draws * each)

@@ -10,6 +10,7 @@ import torch
 from memlm import models
 from memlm.corpora import IGNORED
 from memlm.loss import token_losses
+from memlm.sequences import odd
 
 # Logits held at a time; their softmax and its entropy take three times as much again. On a GPU, ON_GPU times as many.
 PIECE, ON_GPU = 2**24, 16
@@ -84,14 +85,11 @@ class Reader:
         """(b, t, V) in at least float32."""
         answer = self._ask(self.model, ids)
         logits = getattr(answer, "logits", answer)
-        got = type(logits).__name__
-        if isinstance(logits, torch.Tensor):
-            kinds = {str(logits.dtype): logits.is_floating_point(), str(logits.layout): logits.layout == torch.strided}
-            got = next((kind for kind, fine in (kinds | {"a meta tensor": not logits.is_meta}).items() if not fine), "")
-        if got:
+        if not isinstance(logits, torch.Tensor) or odd(logits) or not logits.is_floating_point():
+            got = f"{odd(logits)} {logits.dtype}".lstrip() if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise BadModel(
-                f"ids {tuple(ids.shape)} are answered by {got}; expected a floating-point tensor (b, t, V), or an object "
-                "with such .logits: wrap the model in a function that takes ids and picks them"
+                f"ids {tuple(ids.shape)} are answered by {got}; expected a dense floating-point tensor (b, t, V), or an "
+                "object with such .logits: wrap the model in a function that takes ids and picks them"
             )
         width = self.vocabulary or (logits.shape[2] if logits.dim() == 3 else 0)
         if logits.shape != (*ids.shape, width) or width < 2:

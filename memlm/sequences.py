@@ -1,6 +1,5 @@
 """Two sets of sequences that a model is asked about: their ids checked, their padding known, none of them twice."""
 
-import operator
 import warnings
 from bisect import bisect_left
 
@@ -9,6 +8,7 @@ import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from memlm.corpora import IGNORED
+from memlm.grammar import whole
 
 
 class BadSequences(ValueError):
@@ -21,6 +21,13 @@ class EmptyHeldOut(ValueError):
 
 class Overlap(ValueError):
     """Too many held-out sequences are training sequences."""
+
+
+def odd(tensor):
+    """What keeps a tensor from holding a number for each place: "meta", "nested" or a sparse layout; "" if nothing."""
+    if tensor.is_meta or tensor.is_nested:
+        return "meta" if tensor.is_meta else "nested"
+    return "" if tensor.layout == torch.strided else str(tensor.layout).removeprefix("torch.")
 
 
 def real_tokens(train, heldout, pad=None, lengths=None):
@@ -53,6 +60,8 @@ def _matrix(name, part, lists):
         rows = [_row(name, row) for row in part]
         there = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in rows], batch_first=True) if rows else None
         part = pad_sequence(rows, batch_first=True) if rows else torch.zeros(0, 2, dtype=torch.int64)
+    if isinstance(part, torch.Tensor) and odd(part):
+        raise BadSequences(f"{name} is a {odd(part)} tensor; expected a dense torch.int64 tensor (sequences, tokens)")
     if not isinstance(part, torch.Tensor) or part.dtype != torch.int64 or part.dim() != 2:
         got = f"{part.dtype} of shape {tuple(part.shape)}" if isinstance(part, torch.Tensor) else type(part).__name__
         raise BadSequences(f"{name} is {got}; expected a torch.int64 tensor (sequences, tokens)")
@@ -68,8 +77,8 @@ def _row(name, row):
         found = torch.as_tensor(row).cpu()
     except (TypeError, ValueError, RuntimeError, OverflowError):
         found = None
-    if found is None or found.dtype != torch.int64 or found.dim() != 1:
-        got = type(row).__name__ if found is None else f"{found.dtype} of shape {tuple(found.shape)}"
+    if found is None or odd(found) or found.dtype != torch.int64 or found.dim() != 1:
+        got = type(row).__name__ if found is None else odd(found) or f"{found.dtype} of shape {tuple(found.shape)}"
         raise BadSequences(f"{name} has a sequence that is {got}; expected token ids, torch.int64 of shape (tokens,)")
     return found
 
@@ -160,8 +169,8 @@ def _sizes(name, ids, there):
 
 def _id(name, value):
     try:
-        return operator.index(value)
-    except TypeError:
+        return whole(name, value, -(2**63), 2**63 - 1)
+    except ValueError:
         raise BadSequences(f"{name} is {value!r}; expected a token id") from None
 
 

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from numbers import Real
 
 import numpy as np
 from scipy.special import entr, xlogy
 
 from memlm.ambiguity import exact_entropy
-from memlm.grammar import Grammar, checked, word_list
-from memlm.notation import count, quoted, seeded, share
+from memlm.grammar import Grammar, checked, checked_seed, real, whole, word_list
+from memlm.notation import quoted
 from memlm.question import LEXICON, EntropyRate, QuestionFormation, text_lines
 
 
@@ -80,7 +79,9 @@ class Pairs(Sentences):
         super().__post_init__()
         if self.grammar.log_prob([[]])[0] > -math.inf:
             raise ValueError("the grammar has the sentence ''; expected a last word that says which output is wanted")
-        word_list(self.more, "more")
+        if not callable(self.output):
+            raise ValueError(f"output is {self.output!r}; expected a function: list of words -> list of words")
+        object.__setattr__(self, "more", word_list(self.more, "more"))
 
     @property
     def vocabulary(self):
@@ -119,12 +120,10 @@ def scaled_lexicon(factor):
     since ``question.complete`` looks for them. The shares of the structures stay too: only the words' entropy changes, by
     log(factor) for each content word of the first half.
     """
-    if not isinstance(factor, Real) or isinstance(factor, bool) or not 0 < factor < math.inf:
-        raise ValueError(f"factor is {factor!r}; expected a number > 0")
-    exactly = Fraction(*factor.as_integer_ratio())
+    factor = real("factor", factor, lambda n: 0 < n <= 10_000, "a number > 0, at most 10000")
     lexicon = {}
     for name, words in LEXICON.items():
-        size = len(words) if name.startswith(("Aux", "Rel")) else math.ceil(len(words) * exactly)
+        size = len(words) if name.startswith(("Aux", "Rel")) else math.ceil(len(words) * Fraction(factor))
         rounds = range(math.ceil(size / len(words)))
         lexicon[name] = [f"{word}_{k + 1}" if k else word for k in rounds for word in words][:size]
     return lexicon
@@ -196,11 +195,11 @@ class Copies:
     split = staticmethod(split)
 
     def __post_init__(self):
-        for name, least in (("prototypes", 1), ("length", 1), ("words", 2)):
-            count(name, getattr(self, name), least)
-        share("damage", self.damage)
-        if self.prototypes > self.words:
-            raise ValueError(f"prototypes is {self.prototypes}; expected at most words = {self.words}")
+        options = {"length": whole("length", self.length, 1), "words": whole("words", self.words, 2)}
+        options["prototypes"] = whole("prototypes", self.prototypes, 1, options["words"])
+        options["damage"] = real("damage", self.damage, lambda share: 0 <= share <= 1, "a share in [0, 1]")
+        for name, value in options.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def _pairs(self):
@@ -215,7 +214,7 @@ class Copies:
 
     def sample(self, n, seed):
         """n independent lines of text from the seed."""
-        n, draw = count("n", n), np.random.default_rng(list(str(seeded(seed)).encode()))
+        n, draw = whole("n", n, 0), np.random.default_rng(list(str(checked_seed(seed)).encode()))
         which = draw.integers(self.prototypes, size=n)
         wrong = draw.random((n, self.length - 1)) < float(self.damage)
         rest = np.where(wrong, self._pairs[which, :, 1], self._pairs[which, :, 0])
@@ -270,6 +269,6 @@ SOURCES = {
 def source(name):
     """The source of that name. Raises ValueError that lists the names."""
     every = SOURCES | MEMORISED
-    if name not in every:
+    if not isinstance(name, str) or name not in every:
         raise ValueError(f"source is {name!r}; expected one of {', '.join(every)}")
     return every[name]

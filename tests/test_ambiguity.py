@@ -235,6 +235,18 @@ def test_rings_and_chains_of_a_thousand_symbols_are_proved_in_seconds(rule):
     assert time.process_time() - start < 8  # at most 1.5 s on an idle core
 
 
+def test_the_work_of_a_proof_grows_with_the_grammar_where_words_close_what_is_embedded():
+    for n in (20, 400):
+        ring = [f"Q{i} -> 'a' Q{(i + 1) % n} 'b' [1/2] | 'c' [1/2]" for i in range(n)]
+        assert proved_unambiguous(Grammar.from_text("\n".join(ring)), steps=40 * n)
+    for n in (5, 20):
+        every = [" | ".join(f"'a{j}' Q{j} 'b{i}' [1/{2 * n}]" for j in range(n)) for i in range(n)]
+        net = [f"Q{i} -> {rights} | 'c' [1/2]" for i, rights in enumerate(every)]
+        assert proved_unambiguous(Grammar.from_text("\n".join(net)), steps=40 * n**2)
+    crossed = "S -> 'a' Q 'b' 'b' [1/2] | 'c' [1/2]\nQ -> S 'b' [1/2] | S [1/2]"
+    assert not proved_unambiguous(Grammar.from_text(crossed))  # a a c b b b b b, whose Q differ in either order
+
+
 def test_a_planted_ambiguity_far_down_a_chain_is_found():
     lines = [f"Q{i} -> 'a' Q{i + 1} [1/2] | 'b' [1/2]" for i in range(1000)]
     for end in ("Q1000 -> 'a' [1/2] | 'a' [1/2]", "Q1000 -> 'a' Q1001 [1/2] | Q1001 'a' [1/2]\nQ1001 -> 'a' [1]"):

@@ -399,6 +399,15 @@ def test_exact_decimals_are_not_warned_of():
 
 HALF = Fraction(1, 2)
 MADE_BY_HAND = {
+    "no rules": ("S", None),
+    "a text for rules": ("S", "S -> 'a' [1]"),
+    "a list for a start": (["S"], {"S": [(1, ("'a",))]}),
+    "a number for a left side": ("S", {"S": [(1, ("'a",))], 2: [(1, ("'a",))]}),
+    "None for alternatives": ("S", {"S": None}),
+    "None for an alternative": ("S", {"S": [None]}),
+    "an alternative without a weight": ("S", {"S": [("'a",)]}),
+    "a set of alternatives": ("S", {"S": {(HALF, ("'a",)), (HALF, ("'b",))}}),
+    "True for a weight": ("S", {"S": [(True, ("'a",))]}),
     "start": ("T", {"S": [(1, ("'a",))]}),
     "no alternative": ("S", {"S": []}),
     "a float": ("S", {"S": [(1.0, ("'a",))]}),
@@ -461,9 +470,18 @@ def test_what_has_no_order_is_no_sentence(sentences):
         Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]").log_prob(sentences)
 
 
-def test_a_sample_without_a_seed_is_refused():
-    with pytest.raises(ValueError, match="seed is None; expected a number or a string"):
-        Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]").sample(3, None)
+@pytest.mark.parametrize(
+    ("n", "seed", "message"),
+    [
+        *((n, 0, r"n is .*; expected a whole number from 0 to 1000000000") for n in (2.5, "3", None, math.nan, -1, True)),
+        *((3, seed, "seed is .*; expected a whole number or a string") for seed in (None, math.nan, 2.5, [1], b"1", True)),
+    ],
+)
+def test_a_sample_has_a_size_and_a_seed_that_draws_the_same_again(n, seed, message):
+    grammar = Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]")
+    assert grammar.sample(np.int64(3), np.int64(2)) == grammar.sample(3, 2) != grammar.sample(3, -(2**99))
+    with pytest.raises(ValueError, match=message):
+        grammar.sample(n, seed)
 
 
 def test_a_sentence_whose_chart_no_memory_holds_is_refused():

@@ -100,7 +100,16 @@ def test_S60_memorisers_floor():
     assert refused == len(planted) == 3
 
 
-@pytest.mark.parametrize(("d", "t", "message"), [(0, 1, "d is 0"), (1.5, 1, "d is 1.5"), (3, 0, "tokens_per_sequence is 0")])
+@pytest.mark.parametrize(
+    ("d", "t", "message"),
+    [
+        (0, 1, "d is 0"),
+        (1.5, 1, "d is 1.5"),
+        ("3", 1, "d is '3'"),
+        (3, 0, "tokens_per_sequence is 0"),
+        (3, 10**400, "tokens"),
+    ],
+)
 def test_bad_input_is_named(d, t, message):
     with pytest.raises(ValueError, match=message):
         collapse.memoriser_floor(d, t)

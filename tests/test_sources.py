@@ -9,11 +9,11 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from memlm import batches, corpora
-from memlm.ambiguity import AmbiguousGrammar, proved_unambiguous
+from memlm import batches, corpora, sources
+from memlm.ambiguity import AmbiguousGrammar, proved_unambiguous, sentence_entropy
 from memlm.configs import DataConfig
 from memlm.grammar import Grammar
-from memlm.question import LEXICON, QuestionFormation
+from memlm.question import LEXICON, QuestionFormation, complete, split_line, text_lines
 from memlm.sources import MEMORISED, SOURCES, Copies, Pairs, Sentences, reinflect, scaled_lexicon, source
 
 EVERY = pytest.mark.parametrize("name", SOURCES)
@@ -311,81 +311,98 @@ def test_copies_of_any_damage(damage):
     assert np.isfinite(few.log_prob(few.sample(50, seed=0))).all()
 
 
-WRONG_COPIES = [
-    ({"prototypes": 0}, "prototypes is 0; expected a whole number >= 1"),
-    ({"prototypes": 65}, "prototypes is 65; expected at most words = 64"),
-    ({"prototypes": 4.0}, "prototypes is 4.0; expected a whole number >= 1"),
-    ({"length": 0}, "length is 0; expected a whole number >= 1"),
-    ({"length": True}, "length is True; expected a whole number >= 1"),
-    ({"words": 1}, "words is 1; expected a whole number >= 2"),
-    ({"words": "64"}, "words is '64'; expected a whole number >= 2"),
-    ({"damage": -0.1}, r"damage is -0.1; expected a number in \[0, 1\]"),
-    ({"damage": math.nan}, r"damage is nan; expected a number in \[0, 1\]"),
-    ({"damage": "1/8"}, r"damage is '1/8'; expected a number in \[0, 1\]"),
-    ({"damage": None}, r"damage is None; expected a number in \[0, 1\]"),
-]
+GRAMMAR = Grammar.from_text("S -> 'a' S [1/2] | 'b' [1/2]")
+WHOLE = {
+    "Copies.prototypes": lambda value: Copies(prototypes=value),
+    "Copies.length": lambda value: Copies(length=value),
+    "Copies.words": lambda value: Copies(prototypes=2, words=value),
+    "Copies.sample": lambda value: Copies().sample(value, 0),
+    "Sentences.sample": lambda value: Sentences(GRAMMAR).sample(value, 0),
+    "QuestionFormation.sample": lambda value: QuestionFormation().sample(value, 0),
+    "load_lines": lambda value: corpora.load_lines("clock", value),
+    "load_question_formation": lambda value: corpora.load_question_formation("generator", value),
+}
+REAL = {
+    "Copies.damage": lambda value: Copies(damage=value),
+    "QuestionFormation.quest": lambda value: QuestionFormation(quest=value).grammar,
+    "QuestionFormation.heldout_entropy_rate": lambda value: QuestionFormation().heldout_entropy_rate(value),
+    "scaled_lexicon": scaled_lexicon,
+}
+LIMIT = {
+    "sentence_entropy": lambda value: sentence_entropy(GRAMMAR, value),
+    "proved_unambiguous": lambda value: proved_unambiguous(GRAMMAR, value),
+}
+OTHER = {
+    "Copies.sample's seed": lambda value: Copies().sample(1, value),
+    "QuestionFormation.sample's seed": lambda value: QuestionFormation().sample(1, value),
+    "QuestionFormation.relative_questions": lambda value: QuestionFormation(relative_questions=value),
+    "QuestionFormation.lexicon": lambda value: QuestionFormation(lexicon=value),
+    "a class of the lexicon": lambda value: QuestionFormation(lexicon=LEXICON | {"Det": value}),
+    "Copies.log_prob": Copies().log_prob,
+    "QuestionFormation.log_prob": QuestionFormation().log_prob,
+    "Sentences": Sentences,
+    "Sentences.log_prob": Sentences(GRAMMAR).log_prob,
+    "Pairs": lambda value: Pairs(value, reinflect),
+    "Pairs.output": lambda value: Pairs(GRAMMAR, value),
+    "Pairs.more": lambda value: Pairs(GRAMMAR, reinflect, value),
+    "encode's lines": lambda value: corpora.encode(value, ["a"]),
+    "encode's vocabulary": lambda value: corpora.encode(["a"], value),
+    **{function.__name__: function for function in (source, reinflect, complete, split_line, sources.split, text_lines)},
+}
+NO_LIMITS = ("1", None, [1], 1j, math.nan, -1, -math.inf, np.float32("nan"), np.array([1]), {"the"}, True)
+NO_NUMBERS = (*NO_LIMITS, 10**400, math.inf)
+NO_WHOLES = (*NO_NUMBERS, 2.5, 4.0, Fraction(4), np.float32(4))
+NO_TEXTS = (
+    None,
+    [1],
+    1j,
+    math.nan,
+    2.5,
+    -math.inf,
+    np.float32(0.5),
+    np.array([1]),
+    {"the"},
+    frozenset({"a"}),
+    {"the": 1}.keys(),
+)
+KINDS = ((LIMIT, NO_LIMITS), (REAL, NO_NUMBERS), (WHOLE, NO_WHOLES), (OTHER, NO_TEXTS))
+REFUSED = {name: (function, values) for functions, values in KINDS for name, function in functions.items()}
 
 
-@pytest.mark.parametrize(("options", "sentence"), WRONG_COPIES, ids=str)
-def test_other_copies_are_refused(options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+@pytest.mark.parametrize(("function", "values"), REFUSED.values(), ids=REFUSED)
+def test_a_value_of_a_wrong_kind_is_refused_in_a_sentence(function, values):
+    for value in values:
+        with pytest.raises(ValueError, match=r"^.*; expected .*$"):
+            pytest.fail(f"{value!r} gives {function(value)!r:.200}")
+
+
+@pytest.mark.parametrize("function", [*REAL.values(), *LIMIT.values()], ids=[*REAL, *LIMIT])
+def test_numbers_of_numpy_are_numbers(function):
+    assert function(np.float32(0.5)) == function(0.5)
+    assert function(np.int64(1)) == function(1)
+
+
+@pytest.mark.parametrize("function", WHOLE.values(), ids=WHOLE)
+def test_whole_numbers_of_numpy_are_whole_numbers(function):
+    assert function(np.int64(3)) == function(3)
+
+
+WRONG_COPIES = [{"prototypes": 0}, {"prototypes": 65}, {"length": 0}, {"words": 1}, {"damage": -0.1}, {"damage": math.nan}]
+
+
+@pytest.mark.parametrize("options", WRONG_COPIES, ids=str)
+def test_other_copies_are_refused(options):
+    with pytest.raises(ValueError, match=rf"{min(options)} is .*; expected a (whole number from|share in)"):
         Copies(**options)
-
-
-SAMPLED = [Copies(), Sentences(Grammar.from_text("S -> 'a' [1]")), QuestionFormation(), Grammar.from_text("S -> 'a' [1]")]
-
-
-@pytest.mark.parametrize("source", SAMPLED, ids=lambda source: type(source).__name__)
-@pytest.mark.parametrize(
-    ("n", "seed", "sentence"),
-    [
-        (2.5, 0, "n is 2.5; expected a whole number >= 0"),
-        ("3", 0, "n is '3'; expected a whole number >= 0"),
-        (-1, 0, "n is -1; expected a whole number >= 0"),
-        (True, 0, "n is True; expected a whole number >= 0"),
-        (None, 0, "n is None; expected a whole number >= 0"),
-        (3, None, "seed is None; expected a number or a string"),
-        (3, [1], r"seed is \[1\]; expected a number or a string"),
-        (3, math.nan, "seed is nan; expected a number or a string"),
-    ],
-)
-def test_what_cannot_be_drawn_is_said_in_a_sentence(source, n, seed, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        source.sample(n, seed)
-
-
-def test_numbers_of_numpy_are_the_numbers_that_they_are():
-    half, three = np.float32(0.5), np.int64(3)
-    assert QuestionFormation(quest=half).entropy_rate() == QuestionFormation().entropy_rate()
-    assert Copies(damage=half, length=three).sample(three, 0) == Copies(damage=0.5, length=3).sample(3, 0)
-    assert scaled_lexicon(half) == scaled_lexicon(Fraction(1, 2))
-    assert Grammar.from_text("S -> 'a' [1]").sample(three, 0) == [["a"]] * 3
-
-
-@pytest.mark.parametrize(
-    ("make", "sentence"),
-    [
-        (lambda: QuestionFormation(quest="1/2"), r"quest is '1/2'; expected a number in \[0, 1\]"),
-        (lambda: QuestionFormation(quest=True), r"quest is True; expected a number in \[0, 1\]"),
-        (lambda: QuestionFormation(relative_questions="no"), "relative_questions is 'no'; expected True or False"),
-        (lambda: QuestionFormation().heldout_entropy_rate("1"), "distinct is '1'; expected a whole number >= 0"),
-        (lambda: QuestionFormation().heldout_entropy_rate(1.5), "distinct is 1.5; expected a whole number >= 0"),
-        (lambda: scaled_lexicon("2"), "factor is '2'; expected a number > 0"),
-        (lambda: scaled_lexicon(None), "factor is None; expected a number > 0"),
-        (lambda: corpora.load("words", "3"), "train_lines is '3'; expected a whole number >= 1"),
-        (lambda: corpora.load("generator", 0), "train_lines is 0; expected a whole number >= 1"),
-        (lambda: Grammar("S", None), "rules is None; expected a dict"),
-        (lambda: Grammar("S", {"S": None}), "S has the alternatives None; expected a list of"),
-        (lambda: Grammar("S", {"S": {((Fraction(1)), ("'a",))}}), "S has the alternatives {.*}; expected a list of"),
-        (lambda: Grammar("S", {"S": [Fraction(1)]}), r"S has the alternatives \[.*\]; expected a list of"),
-    ],
-)
-def test_what_is_no_number_or_rule_is_said_in_a_sentence(make, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        make()
 
 
 @pytest.mark.parametrize("factor", [0, -1, math.nan, math.inf])
 def test_a_lexicon_cannot_be_scaled_by(factor):
-    with pytest.raises(ValueError, match=f"factor is {factor}; expected a number > 0"):
+    with pytest.raises(ValueError, match=f"factor is {factor}; expected a number > 0, at most 10000"):
         scaled_lexicon(factor)
+
+
+def test_words_that_can_be_gone_through_once_make_a_lexicon_too():
+    once = QuestionFormation(lexicon={name: iter(words) for name, words in LEXICON.items()})
+    assert once == QuestionFormation() and once.sample(20, 0) == QuestionFormation().sample(20, 0)
+    assert Pairs(GRAMMAR, lambda first: first[:-1], iter("xy")).vocabulary == ["a", "b", "x", "y"]
