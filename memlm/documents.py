@@ -450,7 +450,7 @@ def openwebtext(*, strict=False):
             reasons.append(f"{dataset} at {branch}: {type(error).__name__}: {error}")
         else:
             facts = {"kind": "openwebtext", "dataset": dataset, "branch": branch, "revision": revision, "licence": "CC0-1.0"}
-            return _source(facts, partial(_web_pages, dataset, revision), strict)
+            return _source(lambda facts=facts: facts, partial(_web_pages, dataset, revision), strict)
     raise CorpusError(f"OpenWebText cannot be streamed ({'; '.join(reasons)}); {advice}")
 
 

@@ -19,7 +19,7 @@ import torch
 from conftest import hearing
 from test_train import CONFIG
 
-from memlm import __main__, experiments, paths, records, runs, train
+from memlm import __main__, documents, experiments, paths, records, runs, text, train
 from memlm.configs import DataConfig
 
 
@@ -523,3 +523,46 @@ def test_what_train_cannot_do_is_one_sentence(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
         __main__.main(arguments)
     assert message in f"{caught.value} {capsys.readouterr().err}"
+
+
+def test_a_run_that_force_began_goes_on_where_it_was_killed(tmp_path):
+    (config,) = [c for c in experiments.configs("X1c", "smoke") if c.seed == 0 and "near" in c.data.source]
+    config = replace(config, steps=4, warmup_steps=1, eval_every=1)
+    id, code = records.run_id(config), records.training_code()
+    first = runs.train_here(config, id, code, tmp_path)
+    seen = []
+
+    def stop(step, _tokens, _loss):
+        seen.append(step)
+        if step == 3:
+            raise KeyboardInterrupt
+
+    before = (tmp_path / id / "stamp.json").stat().st_ino
+    with pytest.raises(KeyboardInterrupt):
+        runs.train_here(config, id, code, tmp_path, stop, force=True)
+    assert (tmp_path / id / "stamp.json").stat().st_ino == before, "what is stored stays until the new one is whole"
+    seen.clear()
+    (again,) = runs.load_or_train([config], folder=tmp_path)
+    assert (tmp_path / id / "stamp.json").stat().st_ino != before and not (tmp_path / f".{id}").exists()
+    bits = [[{k: v for k, v in m.items() if k not in train.CLOCK} for m in run.metrics] for run in (first, again)]
+    assert bits[0] == bits[1]
+
+
+def test_a_text_under_the_name_of_the_profiles_own_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "TEXT", tmp_path)
+    table = experiments.profile("smoke")["bytes"]
+    own = tmp_path / "own.txt"
+    own.write_text("\n".join(f"Of all that is mine, this is number {i}." for i in range(200)))
+    text.tokenise(table["text"], documents.text(own), "byte", into=tmp_path)
+    monkeypatch.setattr(text, "folder_of", lambda name, into=tmp_path: into / name)
+    with pytest.raises(ValueError, match=r"mpmath-bytes was made of text; expected documentation"):
+        experiments.tokens(table)
+    shutil.rmtree(tmp_path / table["text"])
+    text.tokenise(table["text"], documents.source("documentation", **table["options"]), "bpe", vocabulary=300, into=tmp_path)
+    with pytest.raises(ValueError, match=r"mpmath-bytes was made with tokenizer bpe; expected byte: delete "):
+        experiments.tokens(table)
+
+
+def test_a_seed_that_a_profile_shifts_too_far_is_no_fault_of_the_profile():
+    with pytest.raises(ValueError, match=r"^seed is 4294967296; expected a whole number from 0"):
+        experiments.configs("X1c", "smoke", 2**32 - 1)

@@ -638,3 +638,73 @@ def test_an_old_memory_of_hashes_is_not_read_and_a_plan_or_manifest_is_never_hal
     (tmp_path / "u" / "shards" / "plan.json").write_text(content)
     with pytest.raises(CorpusError, match=r"u holds .* neither a manifest nor a plan"):
         text.tokenise("u", memory(made(80)), dev_fraction=DEV, into=tmp_path)
+
+
+def test_a_shard_in_the_place_of_another_is_made_again(tmp_path):
+    texts = [f"document {i:04d} says {i * i}" for i in range(400)]
+
+    def broken():
+        yield from texts[:300]
+        raise documents.Interrupted("the stream broke off")
+
+    facts = {"kind": "memory", "number": len(texts)}
+    with pytest.raises(documents.Interrupted):
+        text.tokenise("mixed", documents.Source(facts, broken), shard=1000, workers=1, into=tmp_path)
+    shards = tmp_path / "mixed" / "shards"
+    (shards / "00001.npz").write_bytes((shards / "00000.npz").read_bytes())
+    mixed = text.tokenise("mixed", documents.Source(facts, lambda: iter(texts)), shard=1000, workers=1, into=tmp_path)
+    whole = text.tokenise("whole", documents.Source(facts, lambda: iter(texts)), workers=1, into=tmp_path)
+    assert np.array_equal(mixed.train, whole.train) and np.array_equal(mixed.dev, whole.dev)
+
+
+def test_documents_that_change_while_they_are_read_are_refused_and_nothing_stays(tmp_path):
+    path = stored(tmp_path / "growing.jsonl", made(50))
+    source = documents.jsonl(path)
+    stored(path, made(80))
+    with pytest.raises(CorpusError, match="the documents of growing changed while they were read; expected files at rest"):
+        text.tokenise("growing", source, into=tmp_path / "into")
+    assert not (tmp_path / "into" / "growing").exists()
+    assert (
+        text.tokenise("growing", documents.jsonl(path), into=tmp_path / "into").manifest["parts"]["train"]["documents"] > 60
+    )
+
+
+@pytest.mark.parametrize("kind", ["text", "jsonl"])
+def test_a_folder_that_is_a_link_is_refused_and_files_of_another_kind_are_counted(tmp_path, kind):
+    folder, other = tmp_path / "corpus", tmp_path / "other"
+    for place in (folder, other):
+        place.mkdir()
+        for i, words in enumerate(made(40, seed=len(place.name))):
+            (place / f"{i}.txt").write_text(words) if kind == "text" else stored(place / f"{i}.jsonl", [words])
+    (folder / "README.md").write_text("about these files")
+    (folder / ".git").symlink_to(other)  # hidden, and so no document of anybody's
+    made_of = text.tokenise("mine", documents.source(kind, folder), into=tmp_path / "into")
+    assert made_of.manifest["left_out"] == {"file of another kind": 1}
+    with pytest.raises(CorpusError, match=r"README\.md is of another kind than what is read"):
+        list(documents.source(kind, folder, strict=True).read())
+    (folder / "part2").symlink_to(other)
+    with pytest.raises(CorpusError, match="part2 leads to another folder; expected none within"):
+        documents.source(kind, folder)
+
+
+def test_a_text_is_not_named_as_a_source_of_lines_nor_longer_than_a_file_system_has_names():
+    for name in ("words", "clock", "generator", "near duplicates"):
+        with pytest.raises(CorpusError, match=f"the name of a tokenised text is '{name}'; expected none of mccoy, "):
+            text.folder_of(name)
+    with pytest.raises(ValueError, match="expected a plain name of at most 100 bytes"):
+        text.folder_of("\u6587" * 34)
+    assert text.folder_of("\u6587" * 33).name
+
+
+def test_a_source_is_called_as_its_file_is_wherever_one_stands_and_whatever_its_name(tmp_path, monkeypatch):
+    (tmp_path / "corpus").mkdir()
+    stored(tmp_path / "corpus" / "a.jsonl", made(9))
+    before = documents.jsonl(tmp_path / "corpus").facts
+    monkeypatch.chdir(tmp_path / "corpus")
+    assert documents.jsonl(".").facts == before and before["name"] == "corpus"
+    odd = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    odd.write_text("\n".join(made(9)))
+    assert (
+        text.tokenise("odd", documents.text(odd), into=tmp_path / "into").manifest["asked"]["source"]["name"]
+        == r"caf\xe9.txt"
+    )
