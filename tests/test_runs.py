@@ -184,7 +184,7 @@ def test_unserved_reads_each_record_once_and_refuses_a_damaged_one(tmp_path, mon
     monkeypatch.setattr(records, "RECORDS", copy)
     real, read = records._whole, []
     monkeypatch.setattr(records, "_whole", lambda folder: read.append(folder) or real(folder))
-    assert runs.unserved("cpu") == [] and len(read) == len(set(read)) == len(list(copy.glob("*-*")))
+    assert runs.unserved("cpu") == [] and len(read) == len(set(read)) == len(list(copy.glob("*-*-*")))
     shutil.rmtree(next(copy.glob("S64-*")))
     (missing,) = runs.unserved("cpu")
     assert missing.startswith("S64 generator-")
@@ -428,7 +428,7 @@ def test_a_record_takes_the_place_of_one_that_other_code_has_made(store):
     old = folder / "records" / f"{run.id[:-8]}00000000"
     other = folder / "records" / f"X2-{'0' * 12}-00000000"
     for path in (old, other):
-        shutil.copytree(folder / "runs" / run.id, path)
+        shutil.copytree(folder / "runs" / run.id, path, ignore=shutil.ignore_patterns("checkpoints"))
     records.keep(run)
     assert sorted(path.name for path in (folder / "records").iterdir()) == sorted([run.id, other.name])
 
