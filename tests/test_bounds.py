@@ -317,13 +317,19 @@ def test_exactly_as_many_states_are_tried_as_asked(tries):
 
 
 def test_ten_thousand_points_of_64_patterns_in_64_dimensions_are_quick():
-    def seconds(bound):
+    def seconds(work):
         begun = time.process_time()  # of this process: other work on the machine does not count
-        attack(bound, 10_000, sizes=[(64, 64)])
+        work()
         return time.process_time() - begun
 
+    def plain():
+        x, patterns = torch.randn(10_000, 64, dtype=torch.float64), torch.randn(64, 64, dtype=torch.float64)
+        for some in x.split(500):
+            (some.unsqueeze(-2) - patterns).square().sum(-1).sort(-1)
+
     for bound in (bounds.P1, bounds.P2, bounds.P3):
-        assert min(seconds(bound) for _ in range(3)) < 0.2
+        tried = min(seconds(lambda bound=bound: attack(bound, 10_000, sizes=[(64, 64)])) for _ in range(3))
+        assert tried < 1.5 * min(seconds(plain) for _ in range(3))  # 0.3 to 0.5 of it, on an idle and on a busy machine
 
 
 def test_certificates_are_three_valued():
