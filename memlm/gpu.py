@@ -1,8 +1,9 @@
 """What a GPU that is at hand for an hour, or a quarter of one, is used for: ``./run_gpu.sh --minutes 60``.
 
-In the order of its worth: the tests that need one, the bench, then the runs of profile gpu, each with the minutes that
-profiles.toml says it takes at most. None is begun that could not end in time, and the record of each is in ``--out`` as soon
-as it is there, so that a machine that is taken away costs one run at most. Copied to data/records/, records are replayed.
+In the order of its worth: the tests that need one, the bench, then the runs of profile gpu, first those without a committed
+record, each with the minutes that profiles.toml says it takes at most. None is begun that could not end in time, and the
+record of each is in ``--out`` as soon as it is there, so that a machine that is taken away costs one run at most. Copied to
+data/records/, records are replayed.
 """
 
 import os
@@ -39,11 +40,15 @@ def session(minutes, out, parts=PARTS, data=None, rehearse=False):
     kept = _place(Path(out).absolute())
     steps = [(part, 0.5 if rehearse else MINUTES[part], work) for part, work in (("tests", _tests), ("bench", _bench))]
     steps = [(part, needed, lambda work=work: work(kept.parent, rehearse)) for part, needed, work in steps if part in parts]
+    asked = []
     for name in RUNS if "runs" in parts else ():
         try:
-            steps += [(c.label, needed, lambda c=c: _run(c, kept)) for c, needed in _configs(name, data, rehearse)]
+            asked += _configs(name, data, rehearse)
         except (ValueError, OSError, ImportError) as error:  # a text that cannot be had; other runs need none
             well = _failed(name, error)
+    new = records.missing([config for config, _ in asked])  # these first: another session goes on where one has ended
+    asked.sort(key=lambda each: each[0] not in new)
+    steps += [(config.label, needed, lambda config=config: _run(config, kept)) for config, needed in asked]
     for what, needed, work in steps:
         left = minutes - (time.monotonic() - begun) / 60
         if needed > left:

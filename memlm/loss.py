@@ -88,7 +88,7 @@ def _precision(hidden):
 
 
 def _filled(weight):
-    """On a GPU, the output matrix with zeros up to a multiple of 128 rows: its matrix units halve their pace at 50257."""
+    """On a GPU, the output matrix with zeros up to a multiple of 128 rows, in which its matrix units work."""
     return F.pad(weight, (0, 0, 0, -len(weight) % 128)) if weight.is_cuda else weight
 
 

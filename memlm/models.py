@@ -91,8 +91,8 @@ class GPT2(nn.Module):
     def hidden(self, ids):
         """Final hidden states (batch, T, d_model), after the last norm.
 
-        Block by block, because the network's own forward makes a mask as soon as it is compiled, with which attention is
-        several times slower than under is_causal.
+        Block by block, because the network's own forward makes a mask as soon as it is compiled, and then attention is not
+        the kernel that knows what is_causal means.
         """
         network, length = self.network, ids.shape[-1]
         check_length(ids, network.config.n_positions)

@@ -67,6 +67,15 @@ def test_the_runs_come_in_the_order_of_their_worth_with_minutes_of_their_own(mon
         assert {minutes for _, minutes in gpu._configs(name, None, False)} == {experiments.profile("gpu")[name]["minutes"]}
 
 
+def test_what_has_no_record_yet_comes_first(folders, monkeypatch):
+    begun, configs = [], [(lines(seed=seed), 1) for seed in range(4)]
+    planned(monkeypatch, *configs)
+    monkeypatch.setattr(records, "missing", lambda asked: [config for config in asked if config.seed in (1, 3)])
+    monkeypatch.setattr(gpu, "_run", lambda config, kept: begun.append(config.seed) or True)
+    assert gpu.session(5, folders / "out", ["runs"], rehearse=True)
+    assert begun == [1, 3, 0, 2]
+
+
 def test_a_text_that_cannot_be_had_costs_only_what_needs_it(folders, monkeypatch, capsys):
     begun, real = [], experiments.configs
 
