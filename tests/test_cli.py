@@ -26,7 +26,7 @@ LINES = {
     "python -m memlm runs": "python -m memlm runs",
     "python -m memlm doctor": "python -m memlm doctor",
     "python -m memlm fetch": "python -m memlm fetch",
-    "python -m memlm train X2 --profile gpu": "python -m memlm train X1c --profile smoke --only well*seed0",
+    "python -m memlm train X2 --profile gpu": None,  # the test of a long folder for temporary files trains so
     "python -m memlm train S4 --profile cpu --only words --out runs": (
         "python -m memlm train S4 --profile smoke --only words*seed0 --out runs"
     ),
@@ -35,13 +35,13 @@ LINES = {
         "python -m memlm tokenise mine jsonl texts.jsonl.gz --tokenizer bpe --vocabulary 300"
     ),
     "python -m memlm train text --data mine --profile cpu": "python -m memlm train text --data mine --profile smoke",
-    "python -m memlm train text --data mix9m": "python -m memlm train text --data plain --profile smoke",
+    "python -m memlm train text --data mix9m": "python -m memlm train text --data mine --profile smoke",
     "torchrun --nproc-per-node=8 -m memlm train X1 --profile paper": (
         "torchrun --nproc-per-node=2 -m memlm train X1c --profile smoke --only near*seed0"
     ),
     "python -m memlm bench": None,
     "./run_gpu.sh": None,
-    "./run_gpu.sh --minutes 60": "./run_gpu.sh --rehearse --minutes 0.1",  # all of it is rehearsed by .ci/run
+    "./run_gpu.sh --minutes 60": None,  # rehearsed by .ci/run
     "python -m memlm publish": "python -m memlm publish --profile smoke",
 }
 # Commands that end with status 1 here, and the sentence with which they do: there is no network, and only 00 was executed.
@@ -219,7 +219,10 @@ def test_without_its_packages_doctor_works_and_the_rest_says_how_to_activate_the
 
 @pytest.mark.parametrize("variables", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "POSIX", "PYTHONIOENCODING": "utf8"}])
 def test_the_locale_does_not_matter(clone, variables):
-    for line in ("python -m memlm verdicts", "./run_all.sh --profile smoke --only 02 --force"):
+    lines = ["python -m memlm verdicts"]
+    if variables["LC_ALL"] == "C":  # nothing of a notebook, which takes longer, depends on what else differs
+        lines.append("./run_all.sh --profile smoke --only 02 --force")
+    for line in lines:
         answer = call(clone, line, **variables)
         assert answer.returncode == 0, answer.stderr[-2000:]
 
