@@ -10,7 +10,7 @@ import os
 import re
 import statistics
 import tomllib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cache
 from numbers import Real
 
@@ -32,25 +32,31 @@ from memlm.paths import (
 VERDICTS = ("holds", "holds, corrected", "holds under an added assumption", "fails as printed", "not decided")
 EVIDENCE = ("proved", "certified", "measured", "attacked")
 PROFILES = ("smoke", "cpu", "gpu", "paper")
-FIELDS = {"id", "title", "version", "place", "statement", "expected", "notebook", "tests", "decided_from", "coq"}
-OPTIONAL = {"decided_from", "coq"}
-_CHECK = {"name": str, "passed": (bool, type(None)), "evidence": str, "detail": str}
+_GENERALITY = re.compile(r"every |one case: |\w+ (=|>=|<=|in) ")
+_CHECK = {"name": str, "passed": (bool, type(None)), "evidence": str, "detail": str, "generality": str}
 _ENTRY = {"id": str, "verdict": str, "profile": str, "checks": {...: [_CHECK]}}
 _MADE = {"seed": int, "outputs": {...: str}}  # of the stamp that the runner leaves of a notebook that came to its end
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried: whether it came out true (None: it decided nothing), by which evidence, and how."""
+    """One thing that was tried: whether it came out true (None: it decided nothing), by which evidence, and how. Of a proof
+    ``generality`` says for which n, d, x it was carried out: nothing wider follows from it."""
 
     name: str
     passed: bool | None
     evidence: str
     detail: str
+    generality: str = ""
 
     def __post_init__(self):
         if self.evidence not in EVIDENCE:
             raise ValueError(f"evidence is {self.evidence!r}; expected one of {', '.join(EVIDENCE)}")
+        if bool(_GENERALITY.match(self.generality)) != (self.evidence == "proved"):
+            raise ValueError(
+                f"{self.name}: generality is {self.generality!r}; expected of a proof, and of a proof alone, "
+                "'every ...', 'one case: ...' or a range such as 'n = 1, d = 3'"
+            )
 
 
 def check_profile(name):
@@ -70,9 +76,9 @@ def _truth(name, passed):
     raise ValueError(f"{name}: passed is {passed!r}; expected True, False or None")
 
 
-def proved(name, passed, generality):
-    """A symbolic proof (or disproof); ``generality`` says for which n, d, x it was carried out."""
-    return Check(name, _truth(name, passed), "proved", generality)
+def proved(name, passed, generality, detail=""):
+    """A symbolic proof (or disproof); ``generality`` says for which n, d, x it was carried out, ``detail`` how or what."""
+    return Check(name, _truth(name, passed), "proved", detail, generality)
 
 
 def certified(name, passed, detail):
@@ -90,14 +96,16 @@ def settled(true, false):
     return True if true else False if false else None
 
 
-def attacked(name, slack, tries, where=""):
-    """A search for a violation: ``slack`` is the least margin found in ``tries`` tries, negative if violated.
+def attacked(name, slack, tries, where="", sets=None):
+    """A search for a violation: ``slack`` is the least margin found in ``tries`` tries, negative if violated. Where many
+    states are tried with each set of patterns, ``sets`` says how many sets: states of one set are no independent tries.
 
     A slack of nan or infinity, or no try, is no finding: undecided.
     """
     slack = float(slack)
     passed = None if math.isnan(slack) or slack == math.inf or not tries >= 1 else slack >= 0
-    return Check(name, passed, "attacked", f"least slack {slack:.3g} in {tries:,} tries {where}".strip())
+    tried = f"{tries:,} tries" if sets is None else f"{tries:,} states of {sets:,} sets of patterns"
+    return Check(name, passed, "attacked", f"least slack {slack:.3g} in {tried} {where}".strip())
 
 
 def interval(values, level=0.95):
@@ -165,8 +173,13 @@ def below(name, values, bound, reason, unit="nats per token"):
 
 @dataclass(frozen=True)
 class Claim:
-    """An entry of the ledger. ``decided_from`` is the smallest profile whose runs are large enough to decide it; ``coq``
-    names theorems of proofs/ that ./run_tests.sh --proofs checks."""
+    """An entry of the ledger.
+
+    ``scale`` says at which sizes it is decided, ``limits`` what was not tried, ``because`` why the expected verdict is
+    expected, ``needs`` which claims it rests on, ``second`` by which other derivation or implementation it was found too.
+    ``decided_from`` is the smallest profile whose runs are large enough to decide it; ``coq`` names theorems of proofs/
+    whose statement is this claim's, as printed or as repaired, and which ./run_tests.sh --proofs checks.
+    """
 
     id: str
     title: str
@@ -176,8 +189,16 @@ class Claim:
     expected: str
     notebook: str
     tests: tuple[str, ...]
+    scale: str = ""
+    limits: str = ""
+    because: str = ""
+    needs: tuple[str, ...] = ()
+    second: str = ""
     decided_from: str = "smoke"
     coq: tuple[str, ...] = ()
+
+
+_REQUIRED = {field.name for field in fields(Claim) if field.default is MISSING}
 
 
 @cache
@@ -190,9 +211,10 @@ def _ledger(path, modified):
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{shown(path)} has no [[claim]]; expected one for each claim")
     for entry in entries:
-        if entry.keys() - FIELDS or FIELDS - OPTIONAL - entry.keys():
-            raise ValueError(f"claim {entry.get('id')!r} has fields {sorted(entry)}; expected {sorted(FIELDS)}")
-        claim = Claim(**{**entry, "tests": tuple(entry["tests"]), "coq": tuple(entry.get("coq", ()))})
+        known = [field.name for field in fields(Claim)]
+        if entry.keys() - set(known) or _REQUIRED - entry.keys():
+            raise ValueError(f"claim {entry.get('id')!r} has fields {sorted(entry)}; expected {sorted(known)}")
+        claim = Claim(**{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()})
         if claim.expected not in VERDICTS or claim.decided_from not in PROFILES or claim.id in claims:
             raise ValueError(f"claim {claim.id!r}: expected verdict, profile or id is unknown or given twice")
         claims[claim.id] = claim
@@ -281,7 +303,8 @@ def record(id, *, profile, printed, corrected=(), assuming=(), folder=None):
     for kind, checks in entry["checks"].items():
         for check in checks:
             mark = {True: "✓", False: "✗", None: "?"}[check["passed"]]
-            print(f"  {mark} {kind}: {check['name']} [{check['evidence']}] {check['detail']}")
+            how = "; ".join(filter(None, (check["generality"], check["detail"])))
+            print(f"  {mark} {kind}: {check['name']} [{check['evidence']}] {how}")
     for problem in changed({id: entry}):
         raise ChangedVerdict(problem)
     return reached

@@ -11,7 +11,7 @@ import pytest
 from memlm import claims, paths
 from memlm.claims import Check, above, attacked, below, certified, measured, proved
 
-YES, NO, MAYBE = (Check("c", passed, "proved", "") for passed in (True, False, None))
+YES, NO, MAYBE = (Check("c", passed, "certified", "") for passed in (True, False, None))
 
 
 def test_verdicts_follow_from_the_checks():
@@ -70,7 +70,7 @@ def test_an_attack_that_found_nothing_passes_only_if_it_tried():
     assert attacked("a", -1e-300, 10).passed is False
     assert attacked("a", 1.0, 0).passed is None
     assert attacked("a", math.nan, 10).passed is None
-    assert proved("p", None, "all n").passed is None and certified("c", None, "").passed is None
+    assert proved("p", None, "every n").passed is None and certified("c", None, "").passed is None
 
 
 def test_overlapping_balls_settle_nothing():
@@ -85,6 +85,19 @@ def test_overlapping_balls_settle_nothing():
 def test_evidence_has_four_kinds():
     with pytest.raises(ValueError, match="evidence is 'guessed'; expected one of proved, certified, measured, attacked"):
         Check("c", True, "guessed", "")
+
+
+def test_a_proof_says_for_what_it_was_carried_out_and_nothing_else_does():
+    assert proved("p", True, "n = 1, every r", "by parts").generality == "n = 1, every r"
+    for vague in ("", "in general", "d", "all n"):
+        with pytest.raises(ValueError, match=f"p: generality is '{vague}'; expected of a proof"):
+            proved("p", True, vague)
+    with pytest.raises(ValueError, match="c: generality is 'every n'"):
+        Check("c", True, "certified", "", "every n")
+
+
+def test_an_attack_tells_states_from_sets_of_patterns():
+    assert attacked("a", 1.0, 1_000_000, sets=487).detail == "least slack 1 in 1,000,000 states of 487 sets of patterns"
 
 
 def test_a_changed_verdict_and_an_unknown_id_are_errors(tmp_path, capsys):
@@ -344,7 +357,7 @@ def test_numbers_balls_and_findings_are_no_truth_values():
     from flint import arb
 
     for true in (True, np.True_, torch.tensor(True), sp.true):
-        assert certified("c", true, "").passed is True and proved("p", true, "").passed is True
+        assert certified("c", true, "").passed is True and proved("p", true, "every n").passed is True
     for false in (False, np.False_, torch.tensor(False), sp.false):
         assert certified("c", false, "").passed is False
     planted = (
@@ -362,7 +375,7 @@ def test_numbers_balls_and_findings_are_no_truth_values():
     for wrong in planted:
         for make in (certified, proved):
             with pytest.raises(ValueError, match=r"c: passed is .*; expected True, False or None"):
-                make("c", wrong, "")
+                make("c", wrong, "every n")
 
 
 def test_only_comparisons_of_balls_settle():

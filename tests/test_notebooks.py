@@ -130,7 +130,7 @@ figures.style()
 fig, ax = plt.subplots(figsize=(2, 1))
 ax.plot([0, 1], [0, {height}])
 figures.save(fig, "line", notebook="02_energies", profile=profile, alt="A line.")
-claims.record("CV", profile=profile, printed=[claims.proved("c", False, "")])
+claims.record("CV", profile=profile, printed=[claims.proved("c", False, "one case: x")])
 """
 
 
