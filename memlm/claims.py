@@ -96,6 +96,14 @@ def settled(true, false):
     return True if true else False if false else None
 
 
+def every(outcomes):
+    """Whether all of several outcomes are True: False if one is False, else None if one is None. ValueError for none."""
+    outcomes = [_truth("outcomes", outcome) for outcome in outcomes]
+    if not outcomes:
+        raise ValueError("outcomes is empty; expected at least one: of none everything is true")
+    return False if False in outcomes else None if None in outcomes else True
+
+
 def attacked(name, slack, tries, where="", sets=None):
     """A search for a violation: ``slack`` is the least margin found in ``tries`` tries, negative if violated. Where many
     states are tried with each set of patterns, ``sets`` says how many sets: states of one set are no independent tries.

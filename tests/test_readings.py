@@ -115,7 +115,7 @@ def test_bad_input_is_named(d, t, message):
         collapse.memoriser_floor(d, t)
 
 
-def test_A2_points_of_a_ball_pay_more_than_its_centre():
+def test_A2_S63_points_of_a_ball_pay_more_than_its_centre():
     """Mean of |y|^2 over a ball by sampling, against n r^2/(n + 2) and three near-misses."""
     rng = np.random.default_rng(0)
     n, r = 3, 2.0
@@ -127,6 +127,36 @@ def test_A2_points_of_a_ball_pay_more_than_its_centre():
     planted = {"0": 0.0, "r^2": r**2, "n/(n+1)": n * r**2 / (n + 1), "r^2/(n+2)": r**2 / (n + 2)}
     refused = sum(abs(squares.mean() - value) > error for value in planted.values())
     assert refused == len(planted) == 4
+
+
+def test_S67_S68_the_ends_and_their_near_misses():
+    """Stacks on the line, by sums over midpoints of the balls: L between its ends, and nothing nearer for all of them."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        layers, each = int(rng.integers(2, 5)), int(rng.integers(1, 4))
+        gaps = rng.uniform(0.1, 4, layers * each)
+        patterns = rng.permutation(np.cumsum(gaps))
+        r = np.diff(np.sort(patterns)).min() / 2
+        steps = (np.arange(2000) + 0.5) / 1000 - 1
+        x, weight = np.concatenate([patterns, (patterns[:, None] + r * steps).ravel()]), r / 1000
+        squares = (x[:, None] - patterns) ** 2
+        nearest = squares.reshape(len(x), layers, each).min(-1)
+        energies = {"stack": -np.log(np.exp(-nearest).sum(1)), "g": nearest.min(1), "E": -np.log(np.exp(-squares).sum(1))}
+        d = layers * each
+        loss = {k: np.log(weight * np.exp(-e[d:]).sum()) + e[:d].mean() for k, e in energies.items()}
+        total = np.log(weight * np.exp(-nearest[d:]).sum())
+        found.append((loss["stack"] - total, math.log(layers), abs(loss["E"] - loss["g"]), math.log(d)))
+    stack, log_l, difference, log_d = np.array(found).T
+    assert (stack <= 1e-9).all() and (stack >= -log_l - 1e-9).all() and (difference <= log_d + 1e-9).all()
+    planted = {
+        "L is the upper end": stack >= -1e-3,
+        "L is the lower end": stack <= 1e-3 - log_l,
+        "half of log l": stack >= -log_l / 2,
+        "L_E is L_g": difference <= 1e-3,
+        "a tenth of log d": difference <= log_d / 10,
+    }
+    assert [name for name, true in planted.items() if true.all()] == []
 
 
 # n, r, and log d so that 1/Z lies anywhere up to 1e4: what 400 nodes in |y|^n missed are the narrow peaks of large n
