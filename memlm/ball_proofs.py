@@ -154,12 +154,13 @@ def decides_the_sum(condition, configurations):
     """Does ``condition(patterns, radii)`` say exactly when int_Omega exp(-g) is the sum over the balls? [E13, S23]
 
     configurations: (patterns, radii) of disjoint balls on the line, rational. The comparison is of balls with 40 digits:
-    where they do not overlap the sum is wrong for certain. Returns the number of configurations told apart rightly, or
-    None at the first one where the condition errs.
+    equal is to 1e-30, and a pair of which neither that nor the contrary is certain counts as an error of the condition.
+    Returns the number of configurations told apart rightly, or None at the first one where the condition errs.
     """
     for patterns, radii in _some(configurations):
         whole = certified_line_mass(patterns, radii)
         parts = sum(certified_line_mass([p], [s]) for p, s in zip(patterns, radii, strict=True))
-        if whole.overlaps(parts) != bool(condition(patterns, radii)):
+        gap = abs(whole - parts)
+        if not (gap < 1e-30 if condition(patterns, radii) else gap > 1e-30):
             return None
     return len(configurations)

@@ -96,6 +96,13 @@ def settled(true, false):
     return True if true else False if false else None
 
 
+def agree(a, b, tolerance):
+    """Are two balls less than ``tolerance`` apart? True or False where that is certain, else None: wide balls that overlap
+    may hold different numbers."""
+    gap = abs(a - b)
+    return settled(gap < tolerance, gap > tolerance)
+
+
 def every(outcomes):
     """Whether all of several outcomes are True: False if one is False, else None if one is None. ValueError for none."""
     outcomes = [_truth("outcomes", outcome) for outcome in outcomes]

@@ -82,6 +82,20 @@ def test_overlapping_balls_settle_nothing():
     assert claims.settled(arb(0) > one, arb(0) <= one) is False
 
 
+def test_balls_agree_only_where_they_must_and_several_outcomes_are_one():
+    from flint import arb
+
+    assert claims.agree(arb(1), arb(1), 1e-30) is True and claims.agree(arb(1), arb(2), 1e-30) is False
+    assert claims.agree(arb(1, 0.5), arb(1), 1e-30) is None  # they overlap, and may hold different numbers
+    assert (
+        claims.every([True, True]) is True
+        and claims.every([True, None, False]) is False
+        and claims.every([True, None]) is None
+    )
+    with pytest.raises(ValueError, match="outcomes is empty"):
+        claims.every([])
+
+
 def test_evidence_has_four_kinds():
     with pytest.raises(ValueError, match="evidence is 'guessed'; expected one of proved, certified, measured, attacked"):
         Check("c", True, "guessed", "")
