@@ -154,13 +154,12 @@ def decides_the_sum(condition, configurations):
     """Does ``condition(patterns, radii)`` say exactly when int_Omega exp(-g) is the sum over the balls? [E13, S23]
 
     configurations: (patterns, radii) of disjoint balls on the line, rational. The comparison is of balls with 40 digits:
-    equal is to 1e-30, and a pair of which neither that nor the contrary is certain counts as an error of the condition.
+    equal is to 1e-36, unequal that they do not overlap, and a pair of which neither is certain counts as an error.
     Returns the number of configurations told apart rightly, or None at the first one where the condition errs.
     """
     for patterns, radii in _some(configurations):
         whole = certified_line_mass(patterns, radii)
         parts = sum(certified_line_mass([p], [s]) for p, s in zip(patterns, radii, strict=True))
-        gap = abs(whole - parts)
-        if not (gap < 1e-30 if condition(patterns, radii) else gap > 1e-30):
+        if not (abs(whole - parts) < 1e-36 if condition(patterns, radii) else whole != parts):
             return None
     return len(configurations)
