@@ -157,9 +157,10 @@ def decides_the_sum(condition, configurations):
     equal is to 1e-36, unequal that they do not overlap, and a pair of which neither is certain counts as an error.
     Returns the number of configurations told apart rightly, or None at the first one where the condition errs.
     """
-    for patterns, radii in _some(configurations):
-        whole = certified_line_mass(patterns, radii)
-        parts = sum(certified_line_mass([p], [s]) for p, s in zip(patterns, radii, strict=True))
-        if not (abs(whole - parts) < 1e-36 if condition(patterns, radii) else whole != parts):
-            return None
+    with ctx.workprec(BITS):
+        for patterns, radii in _some(configurations):
+            whole = certified_line_mass(patterns, radii)
+            parts = sum(certified_line_mass([p], [s]) for p, s in zip(patterns, radii, strict=True))
+            if not (abs(whole - parts) < 1e-36 if condition(patterns, radii) else whole != parts):
+                return None
     return len(configurations)
