@@ -92,6 +92,22 @@ def _verdicts(options):
     print(json.dumps(entries, indent=1) if options.json else claims.table(entries))
 
 
+def _ledger(options):
+    from memlm import claims
+
+    unseen = claims.unseen()
+    for id, which in unseen.items():
+        changed = " and ".join(what for what, new in zip(("statement", "checks"), which, strict=True) if new)
+        statement, checks = claims.present(id) if id in claims.ledger() else ("(no longer in the ledger)", "")
+        print(f"{id}: {changed} changed\n\n  {statement}\n\n{checks}\n")
+    if options.renew:
+        claims.agree_to_statements()
+    told = (
+        "are written down as seen" if options.renew else "changed; python -m memlm ledger --renew when they fit each other"
+    )
+    print(f"{len(unseen)} statements with their checks {told}" if unseen else "every statement was seen beside its checks")
+
+
 def _runs(_):
     from memlm import paths, records
 
@@ -195,6 +211,9 @@ def _options(arguments):
     verdicts = command(_verdicts, "verdicts", "print the verdict table")
     verdicts.add_argument("--profile", help="verdicts of the last run of this profile (default: the committed ones)")
     verdicts.add_argument("--json", action="store_true", help="with every check, as JSON")
+    command(
+        _ledger, "ledger", "show the statements that changed since they were last seen beside their checks"
+    ).add_argument("--renew", action="store_true", help="write down that they fit each other")
     command(_runs, "runs", "list the finished runs")
     command(_doctor, "doctor", "say what this machine has")
     bench = command(_bench, "bench", "speed of training against a plain loop, and its share of the device's peak")

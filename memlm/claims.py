@@ -12,9 +12,11 @@ import statistics
 import tomllib
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from numbers import Real
 
 from memlm.paths import (
+    AGREED,
     LEDGER,
     NOTEBOOKS,
     RECORDS,
@@ -27,6 +29,7 @@ from memlm.paths import (
     shown,
     stage,
     write_sealed,
+    writing,
 )
 
 VERDICTS = ("holds", "holds, corrected", "holds under an added assumption", "fails as printed", "not decided")
@@ -233,7 +236,19 @@ def _ledger(path, modified):
         if claim.expected not in VERDICTS or claim.decided_from not in PROFILES or claim.id in claims:
             raise ValueError(f"claim {claim.id!r}: expected verdict, profile or id is unknown or given twice")
         claims[claim.id] = claim
+    _check_needs(claims)
     return claims
+
+
+def _check_needs(claims):
+    """ValueError where a claim rests on one that is not in the ledger, or in the end on itself."""
+    for claim in claims.values():
+        if unknown := set(claim.needs) - claims.keys():
+            raise ValueError(f"claim {claim.id!r} needs {min(unknown)!r}; expected ids of the ledger")
+    try:
+        TopologicalSorter({claim.id: claim.needs for claim in claims.values()}).prepare()
+    except CycleError as error:
+        raise ValueError(f"claims need each other: {' <- '.join(error.args[1])}; expected grounds that end") from None
 
 
 def ledger(path=LEDGER):
@@ -260,6 +275,37 @@ def missing(claims=None, notebooks=NOTEBOOKS, root=ROOT):
             if f"Theorem {name} " not in theorems:
                 problems.append(f"{claim.id}: theorem {name} is not stated in proofs/")
     return problems
+
+
+def _agreed():
+    """{id: (hash of its statement, hash of its checks)} as they were when somebody last saw both: claims.agreed."""
+    lines = AGREED.read_text(encoding="utf8").splitlines() if AGREED.is_file() else []
+    return {id: (statement, checks) for id, statement, checks in (line.split() for line in lines)}
+
+
+def present(id, notebooks=NOTEBOOKS):
+    """What a claim states, and its checks: the cells of its notebook that name it. Two texts."""
+    claim = ledger()[id]
+    cells = json.loads((notebooks / f"{claim.notebook}.ipynb").read_text(encoding="utf8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return claim.statement, "\n\n".join(source for source in sources if f'"{id}"' in source)
+
+
+def unseen():
+    """Claims whose statement or checks have changed since somebody last saw them side by side, and which of the two: {id:
+    (statement changed, checks changed)}; ids of no claim any more are among them. {} if there are none."""
+    agreed, now = _agreed(), {id: tuple(sha256(text)[:12] for text in present(id)) for id in ledger()}
+    changed = {id: tuple(a != b for a, b in zip(now[id], agreed.get(id, ("", "")), strict=True)) for id in now}
+    return {id: which for id, which in changed.items() if any(which)} | {
+        id: (True, True) for id in agreed.keys() - now.keys()
+    }
+
+
+def agree_to_statements():
+    """Write down the statements and checks of all claims as they are now: a person has seen them side by side."""
+    lines = [" ".join([id, *(sha256(text)[:12] for text in present(id))]) for id in ledger()]
+    with writing(AGREED) as file:
+        file.write("\n".join([*lines, ""]).encode())
 
 
 def verdict(printed, corrected=(), assuming=()):
@@ -418,8 +464,8 @@ def table(entries):
         entry = entries.get(claim.id, {"verdict": "not yet recorded", "checks": {}})
         kinds = sorted({check["evidence"] for checks in entry["checks"].values() for check in checks}, key=EVIDENCE.index)
         kinds += ["proved (Coq)"] * bool(claim.coq)
-        rows.append((claim.id, claim.title, claim.place, f"**{entry['verdict']}**", ", ".join(kinds)))
-    return markdown(("claim", "what it says", "place", "verdict", "evidence"), rows)
+        rows.append((claim.id, claim.title, claim.place, f"**{entry['verdict']}**", claim.scale, ", ".join(kinds)))
+    return markdown(("claim", "what it says", "place", "verdict", "at what scale", "evidence"), rows)
 
 
 def markdown(head, rows):

@@ -20,6 +20,7 @@ CACHE = ROOT / "data" / "cache"
 RECORDS = ROOT / "data" / "records"
 PROFILES = PACKAGE / "profiles.toml"
 LEDGER = PACKAGE / "claims.toml"
+AGREED = PACKAGE / "claims.agreed"  # hashes of statements and checks that were seen side by side
 STAGE = "MEMLM_STAGE"  # variable of the environment in which the runner starts kernels: see stage
 
 

@@ -11,6 +11,19 @@ import pytest
 from memlm import claims, paths
 from memlm.claims import Check, above, attacked, below, certified, measured, proved
 
+ENTRY = """[[claim]]
+id = "Q1"
+title = "q"
+version = "2"
+place = "here"
+statement = "Every x is y."
+scale = "every x"
+limits = "nothing"
+because = "x is y"
+expected = "holds"
+notebook = "nb"
+tests = []
+"""
 YES, NO, MAYBE = (Check("c", passed, "certified", "") for passed in (True, False, None))
 
 
@@ -147,6 +160,68 @@ def test_every_claim_has_its_notebook_and_its_tests():
     assert claims.missing() == []
 
 
+def test_every_statement_was_seen_beside_its_checks():
+    assert claims.unseen() == {}, "python -m memlm ledger shows them, and with --renew writes down that they fit each other"
+
+
+@pytest.fixture
+def one_claim(tmp_path, monkeypatch):
+    """A ledger of one claim beside a notebook that records it, agreed to; and how to change either."""
+    (tmp_path / "claims.toml").write_text(ENTRY, encoding="utf8")
+    monkeypatch.setattr(claims, "AGREED", tmp_path / "claims.agreed")
+    monkeypatch.setattr(claims, "ledger", lambda: claims._ledger(tmp_path / "claims.toml", 0))
+
+    def checks(source):
+        cell = {"cell_type": "code", "source": [f'claims.record("Q1", {source})']}
+        other = {"cell_type": "code", "source": ["x = 1"]}
+        (tmp_path / "nb.ipynb").write_text(json.dumps({"cells": [cell, other]}), encoding="utf8")
+
+    def statement(text):
+        claims._ledger.cache_clear()
+        (tmp_path / "claims.toml").write_text(ENTRY.replace("Every x is y.", text), encoding="utf8")
+
+    present = claims.present
+    monkeypatch.setattr(claims, "present", lambda id: present(id, tmp_path))
+    checks("printed=[a]")
+    claims.agree_to_statements()
+    yield statement, checks
+    claims._ledger.cache_clear()
+
+
+def test_a_statement_that_changes_without_its_checks_is_caught(one_claim):
+    statement, checks = one_claim
+    assert claims.unseen() == {}
+    statement("Every x is z.")
+    assert claims.unseen() == {"Q1": (True, False)}
+    claims.agree_to_statements()
+    checks("printed=[b]")
+    assert claims.unseen() == {"Q1": (False, True)}  # or the next change of the statement would pass for one of both
+    statement("Some x is y.")
+    assert claims.unseen() == {"Q1": (True, True)}
+
+
+def test_the_command_shows_both_and_renews(one_claim, monkeypatch, capsys):
+    from memlm.__main__ import main
+
+    one_claim[0]("Every x is z.")
+    main(["ledger"])
+    shown = capsys.readouterr().out
+    assert "Q1: statement changed" in shown and "Every x is z." in shown and "printed=[a]" in shown
+    assert claims.unseen()
+    main(["ledger", "--renew"])
+    assert "1 statements with their checks are written down as seen" in capsys.readouterr().out and not claims.unseen()
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [(["Q9"], "claim 'Q1' needs 'Q9'; expected ids"), (["Q1"], "claims need each other: Q1 <- Q1; expected grounds")],
+)
+def test_a_claim_rests_on_others_and_not_on_itself(tmp_path, needs, message):
+    (tmp_path / "claims.toml").write_text(ENTRY + f"needs = {json.dumps(needs)}\n", encoding="utf8")
+    with pytest.raises(ValueError, match=message):
+        claims.ledger(tmp_path / "claims.toml")
+
+
 def test_a_claim_without_notebook_or_test_is_caught():
     from dataclasses import replace
 
@@ -172,9 +247,7 @@ BAD = {
 @pytest.mark.parametrize(("line", "message"), BAD.values(), ids=BAD)
 def test_a_malformed_ledger_is_refused(tmp_path, line, message):
     path = tmp_path / "claims.toml"
-    path.write_text(
-        f'[[claim]]\nid = "Z1"\ntitle = ""\nversion = "2"\nplace = ""\nstatement = ""\nnotebook = ""\ntests = []\n{line}\n'
-    )
+    path.write_text(ENTRY.replace('expected = "holds"\n', line + "\n"), encoding="utf8")
     with pytest.raises(ValueError, match=message):
         claims.ledger(path)
 
@@ -190,7 +263,7 @@ def test_the_table_shows_every_claim():
     entries = {"CV": {"verdict": "holds", "checks": {"printed": [{"evidence": "proved"}]}}}
     table = claims.table(entries)
     assert all(f"| {id} |" in table for id in claims.ledger())
-    assert "not yet recorded" in table and "**holds** | proved" in table
+    assert "not yet recorded" in table and f"**holds** | {claims.ledger()['CV'].scale} | proved" in table
 
 
 def read_back(table):
@@ -216,11 +289,11 @@ def test_every_cell_of_a_table_is_read_back_whatever_it_holds():
 def test_the_table_of_verdicts_is_read_back_with_every_title_in_its_column():
     entries = claims.recorded()
     head, rows = read_back(claims.table(entries))
-    assert head == ["claim", "what it says", "place", "verdict", "evidence"]
+    assert head == ["claim", "what it says", "place", "verdict", "at what scale", "evidence"]
     by_id = {row[0]: row for row in rows}
     assert by_id.keys() == claims.ledger().keys()
     for claim in claims.ledger().values():
-        assert by_id[claim.id][1:4] == [claim.title, claim.place, entries[claim.id]["verdict"]]
+        assert by_id[claim.id][1:5] == [claim.title, claim.place, entries[claim.id]["verdict"], claim.scale]
     assert any("|" in claim.title for claim in claims.ledger().values())
 
 
