@@ -31,7 +31,7 @@ def test_the_interval_agrees_with_scipy():
     assert scaling.fit_exponent(x[:2], y[:2]).high == math.inf
 
 
-def test_T3_intervals_of_the_exponent():
+def test_T3_S72_intervals_of_the_exponent():
     table = scaling.reference("table3")
     star = table["starred"] == 1
     N, D = table["n_million"][star], table["d_million"][star]
