@@ -83,6 +83,15 @@ def stack_energy(x, groups, energy=nearest_energy):
     return -log_sum_exp(-layer_energies(x, groups, energy))
 
 
+def soft_minimum(energies):
+    """E_global of the energies of layers, python-flint balls, as such a ball: eq. (7), certified. [E7, MM]"""
+    from flint import arb
+
+    if not energies or not all(isinstance(value, arb) for value in energies):
+        raise ValueError(f"energies are {energies!r}; expected at least one python-flint ball: rounded ones prove nothing")
+    return -sum((-value).exp() for value in energies).log()
+
+
 def log_shares(x, groups, energy=nearest_energy):
     """log p_t(x), p = softmax(-E_1, ..., -E_l): how far each layer answers for x. E_global = E_t + log p_t. (..., l)."""
     return torch.log_softmax(-_numbers("energies", layer_energies(x, groups, energy)), -1)

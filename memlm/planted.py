@@ -60,6 +60,12 @@ def visit_nearest(x, groups):
     return stack_energy(x, groups) - stack_energy(y, groups)
 
 
+def printed_descent(x, groups):
+    """Does the first layer's printed step lower E_global of the printed energies?"""
+    y = layered.printed_step(x, groups[0], 1.0, directions=16)
+    return stack_energy(x, groups, layered.printed_layer_energy) - stack_energy(y, groups, layered.printed_layer_energy)
+
+
 def weighted(x, groups, weights):
     y = layered.nearest_step(x, groups[-1], 1.0)
     return (
@@ -102,6 +108,7 @@ STACKS = {
         "small steps do": lambda x, g: -steps(x, g, 0.05)[1].rise.amax(0),
         "a step of the nearest layer does": visit_nearest,
         "a whole pass does": lambda x, g: -steps(x, g)[1].rise.sum(0),
+        "a step of the printed E_t does, Z = 1, true at l = 1": printed_descent,
     },
     "S40": {
         "factor 2": lambda x, g: drop(x, g, 2.0),

@@ -5,6 +5,7 @@
 
 import math
 
+import flint
 import mpmath
 import numpy as np
 import pytest
@@ -175,6 +176,32 @@ def test_MM_the_minimal_stack_rises_from_minus_log_1_plus_exp_minus_4_to_1_minus
     book = bookkeeping(path, [TWO, ZERO])
     assert book.rise.item() > 0 > book.own.item()
     assert book.own.item() == -3.0  # from 4 to 1: the layer did what it was asked to do
+
+
+def certified_rise(patterns, x, y, scale=1):
+    """E_global(y) - E_global(x) in balls, for printed layers of one pattern each with 1/Z = scale, n = 1."""
+    before, after = (
+        layered.soft_minimum([(-flint.arb((v - rho) * (v - rho))).exp() * scale for rho in patterns]) for v in (x, y)
+    )
+    return after - before
+
+
+def test_MM_a_printed_step_raises_E_global_and_near_misses_do_not():
+    one, quarter = torch.ones(1, dtype=torch.float64), torch.full((1,), 0.25, dtype=torch.float64)
+    assert layered.printed_step(one, ZERO, 1.0).item() == 2.0 and layered.printed_step(quarter, ZERO, 0.25).item() == 0.5
+    rise = certified_rise((0, 2), 1, 2)
+    assert rise > 0 and float(rise) == pytest.approx(-0.299905 + 0.325268, abs=1e-6)
+    assert all(certified_rise((0, 1), 0.25, 0.5, scale) > 0 for scale in (0.001, 0.1, 1, 3, 10, 100))  # whatever Z
+    near = {
+        "one layer": ((0,), 1, 2, 1),
+        "Z = 1/4": ((0, 2), 1, 2, 4),
+        "from the memory on": ((0, 2), 0, 1, 1),
+        "equal layers": ((0, 0), 1, 2, 1),
+    }
+    refused = sum(certified_rise(*case) < 0 for case in near.values())
+    assert refused == len(near) >= 3
+    with pytest.raises(ValueError, match="expected at least one python-flint ball"):
+        layered.soft_minimum([1.0])
 
 
 # --- exact statements ------------------------------------------------------------------------------------------------
