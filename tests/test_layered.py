@@ -210,17 +210,27 @@ X, R = sp.symbols("x r", positive=True)
 
 
 def test_E5_the_normaliser_on_disjoint_balls_of_the_line_and_wrong_ones():
-    d = 3
-    exact = d * sp.integrate(sp.exp(-(X**2)), (X, -R, R))
+    d = sp.Symbol("d", positive=True)
+
+    def is_normaliser(z):  # 0 at r = 0, and grows by the integrand at both ends of each ball
+        return symbolic.identical(sp.diff(z, R), 2 * d * sp.exp(-(R**2))) and symbolic.identical(z.subs(R, 0))
+
+    claimed = d * sp.sqrt(sp.pi) * sp.erf(R)
+    assert is_normaliser(claimed)
     wrongs = {
         "d lost, true at d = 1": sp.sqrt(sp.pi) * sp.erf(R),
         "without the square": 2 * d * (1 - sp.exp(-R)),
         "volume": 2 * d * R,
         "whole line": d * sp.sqrt(sp.pi),
+        "a constant added": claimed + d,
     }
-    assert symbolic.identical(exact, d * sp.sqrt(sp.pi) * sp.erf(R))
-    refused = sum(not symbolic.identical(exact, wrong) for wrong in wrongs.values())
+    refused = sum(not is_normaliser(wrong) for wrong in wrongs.values())
     assert refused == len(wrongs) >= 3
+    for line, disjoint in ((2.5, True), (1.5, False)):  # midpoints of three balls, r = 1, against g itself
+        patterns = line * torch.arange(3.0, dtype=torch.float64)[:, None]
+        grid = (torch.arange(20_000, dtype=torch.float64)[:, None] + 0.5) / 10_000 - 1
+        mass = 1e-4 * sum((-nearest_energy(rho + grid, patterns)).exp().sum() for rho in patterns).item()
+        assert (abs(mass - float(claimed.subs({d: 3, R: 1}))) < 1e-7) is disjoint
 
 
 def midpoint_excess(f, n=1):
@@ -357,6 +367,39 @@ def test_S44_the_algebra_by_machine_and_wrong_thresholds():
     }
     refused = sum(symbolic.decide(statement, [given]) is False for statement, given in wrongs.values())
     assert refused == len(wrongs) >= 3
+
+
+def test_S43_one_more_pattern_in_any_layer_and_wrong_gains():
+    q = sp.symbols("q", real=True)
+    A, B, T = sp.symbols("A B T", positive=True)
+    e = sp.exp(-q)
+
+    def keeps(layer, others, union=e):
+        return symbolic.zero_for_every_n(A + B - T, {A: e, B: 0, T: e}, {A: layer, B: others, T: union})
+
+    assert keeps(e, 0) and keeps(0, e)
+    wrongs = {"mean": (e / 2, 0), "twice": (e, e), "nowhere": (0, 0), "half the square": (sp.exp(-q / 2), 0)}
+    refused = sum(not keeps(*gains) for gains in wrongs.values())
+    assert refused == len(wrongs) >= 3
+
+
+def test_E7_the_limit_and_continuity_for_every_l_and_wrong_ones():
+    S, S2, L, u = sp.symbols("S S2 L u", nonnegative=True)
+    k, a, kappa = sp.symbols("k a kappa", positive=True)
+    entry = {S: 1 / (1 + k), L: 1}  # exp(-E_t) with E_t > 0
+
+    def positive(difference):
+        return all(
+            symbolic.positive(sp.numer(sp.together(step)), [k]) for step in symbolic.induction(difference, entry, entry)
+        )
+
+    def lipschitz(change):
+        entry = {S: a, S2: change}
+        return symbolic.nonnegative_for_every_n(S2 - kappa * S, [u, a], entry, entry, constants=(kappa,))
+
+    assert positive(L - S) and lipschitz(kappa * a + u)
+    wrongs = [positive(S - L), positive(L / 2 - S), positive(S - L / 2), lipschitz(kappa * a - u), lipschitz(u)]
+    assert sum(map(bool, wrongs)) == 0
 
 
 def test_S42_E8_inductions_by_machine_and_wrong_ones():
