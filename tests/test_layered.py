@@ -282,6 +282,21 @@ def test_E9_the_printed_density_is_worse_than_the_uniform_law():
     assert refused == len(wrongs) >= 3
 
 
+def test_S49_far_away_and_in_all_and_wrong_constants():
+    far = torch.full((1,), 30.0, dtype=torch.float64)
+    for energy_of in (layered.printed_layer_energy, lambda x, g: -layered.printed_layer_energy(x, g)):
+        assert (-stack_energy(far, [ZERO, TWO], energy_of)).exp().item() == pytest.approx(2, abs=1e-12)  # no density on R
+    assert (-stack_energy(far, [ZERO, TWO], own_energy)).exp().item() < 1e-300
+    _, groups = stacks(1, 3, 2, 2)
+    axis = torch.linspace(-12, 12, 601, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)
+    mass = 0.04**2 * (-stack_energy(grid, [group[0] for group in groups], own_energy)).exp().sum().item()
+    assert mass == pytest.approx(6 * math.pi, rel=1e-9)
+    wrongs = (6 * math.sqrt(math.pi), math.pi, 6 * math.pi**2, 3 * math.pi, 12 * math.pi)
+    refused = sum(abs(mass - wrong) > 0.1 for wrong in wrongs)
+    assert refused == len(wrongs) >= 3
+
+
 def test_E10_no_layer_serves_all_patterns_of_a_pair():
     one = torch.ones(1, 1, dtype=torch.float64)
     patterns = torch.cat([ZERO, one])
