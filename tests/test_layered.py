@@ -303,12 +303,33 @@ def test_E10_no_layer_serves_all_patterns_of_a_pair():
     for function in (nearest_energy, own_energy, layered.printed_layer_energy):
         least = math.log(2) + log_shares(patterns, [ZERO, one], function).amin(0)
         assert (least < 0).all(), function
-    # planted: c would serve if the layers were equal, if there were one, or if log l were log 3
-    assert (math.log(2) + log_shares(patterns, [patterns, patterns])).amin().item() >= -ROUNDING
-    assert log_shares(patterns, [patterns]).amin().item() == 0.0
-    assert (math.log(4) + log_shares(patterns, [ZERO, one])).amin().item() > 0
     refused, count = planted.refused("S48")
     assert refused == count >= 3
+
+
+def squares(groups, states, turn=lambda square: square):
+    return [[min(turn(flint.arb((x - rho) ** 2)) for rho in group) for group in groups] for x in states]
+
+
+def test_E10_one_layer_for_all_states_can_come_out_either_way():
+    for turn in (lambda square: square, lambda square: (-square).exp()):
+        assert layered.one_for_all(squares([(0,), (1,)], (0, 1), turn)) is False
+    assert layered.one_for_all(squares([(0,), (4,), (9,)], (0, 4, 9))) is False
+    serve = {
+        "one layer": squares([(0, 1)], (0, 1)),
+        "equal layers": squares([(0, 1), (0, 1)], (0, 1, 7)),
+        "states of one layer alone": squares([(0, 1), (9,)], (0, 1)),
+        "close patterns, three layers": [
+            [flint.arb(1) / 4, flint.arb(0), flint.arb(90)],
+            [flint.arb(0), flint.arb(1) / 4, flint.arb(100)],
+        ],
+    }
+    refused = sum(layered.one_for_all(states) is True for states in serve.values())
+    assert refused == len(serve) >= 3
+    tie = flint.arb(2).sqrt() ** 2  # 2 up to a radius: equality cannot be certified
+    assert layered.one_for_all([[tie, flint.arb(2)]]) is None
+    with pytest.raises(ValueError, match="expected at least one python-flint ball"):
+        layered.one_for_all([[0.0, 1.0]])
 
 
 @pytest.fixture(scope="module")
