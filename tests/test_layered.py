@@ -405,6 +405,28 @@ def test_S44_the_algebra_by_machine_and_wrong_thresholds():
     assert refused == len(wrongs) >= 3
 
 
+def test_S44_the_derivative_is_twice_the_covariance_for_every_d_and_wrong_ones():
+    xa, xb, ra, rb = sp.symbols("x_a x_b rho_a rho_b", real=True)
+    dM, M, Q, W = sp.symbols("dM M Q W", positive=True)
+    weight = sp.exp(-((xa - ra) ** 2) - (xb - rb) ** 2)
+    for own in (ra, rb):
+        terms = {dM: sp.diff(weight * own, xb), M: weight * own, Q: weight * own * rb, W: weight}
+
+        def zero(difference, terms=terms):
+            used = {symbol: term for symbol, term in terms.items() if difference.has(symbol)}
+            return symbolic.zero_for_every_n(difference, used, used, constants=(xb,))
+
+        assert zero(dM + 2 * (xb * M - Q))
+        wrongs = (dM + xb * M - Q, dM - 2 * (xb * M - Q), dM + 2 * xb * M, dM + 2 * (xb * M - Q) - W)
+        refused = sum(not zero(wrong) for wrong in wrongs)
+        assert refused == len(wrongs) >= 3
+    patterns, x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.zeros(3).double()
+    weights = energy.layer_weights(x, patterns)
+    cov = (patterns.T * weights) @ patterns - torch.outer(weights @ patterns, weights @ patterns)
+    slope = torch.autograd.functional.jacobian(lambda v: energy.mean_shift_step(v, patterns), x)
+    assert torch.allclose(slope, 2 * cov, atol=1e-14)
+
+
 def test_S43_one_more_pattern_in_any_layer_and_wrong_gains():
     q = sp.symbols("q", real=True)
     A, B, T = sp.symbols("A B T", positive=True)
