@@ -7,10 +7,12 @@ compares: rounding stays below ``ROUNDING``.
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import product
 from typing import NamedTuple
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from memlm.energy import LARGEST, _callable, _numbers, _positive, _rows, _slacks, log_sum_exp, seeded, whole
 from memlm.layered import (
@@ -63,6 +65,24 @@ def attention(x, patterns, beta):
     overlaps = (patterns @ x.unsqueeze(-1)).squeeze(-1)
     step = (torch.softmax(beta * overlaps, -1).unsqueeze(-2) @ patterns).squeeze(-2)
     return -log_sum_exp(overlaps, beta) + x.square().sum(-1) / 2, step
+
+
+def peer_steps():
+    """The attention step as others compute it, by package: step(x, patterns, beta), x (m, n), patterns (d, n). [S41]
+
+    PyTorch's is always there, that of hopfield-layers, the package of Ramsauer et al., where it is installed.
+    """
+    peers = {"PyTorch": lambda x, patterns, beta: scaled_dot_product_attention(x, patterns, patterns, scale=beta)}
+    if find_spec("hflayers"):
+        from hflayers import Hopfield
+
+        parts = ("stored_pattern", "state_pattern", "pattern_projection")  # no projection and no normalisation of any
+        bare = {f"{part}_as_static": True for part in parts} | {f"normalize_{part}": False for part in parts}
+        bare |= {f"normalize_{part}_affine": False for part in parts}
+        peers["hopfield-layers"] = lambda x, patterns, beta: Hopfield(
+            scaling=float(beta), disable_out_projection=True, **bare
+        )((patterns[None], x[None], patterns[None]))[0]
+    return peers
 
 
 def attention_margin(x, groups, beta=1.0):

@@ -40,6 +40,12 @@ def attention_drop(x, groups, factor, beta=1.0):
     return before - attention(after, union(groups), beta)[0] - factor * sq(after - x)
 
 
+def posted_drop(x, groups):
+    """Of the energy posted in issue 14 of hopfield-layers, which has |x|^2 where E_MCHN has |x|^2/2."""
+    before, after = attention(x, union(groups), 1.0)
+    return before + sq(x) / 2 - attention(after, union(groups), 1.0)[0] - sq(after) / 2
+
+
 def depth(x, groups, lost=0.0, count=3, layers=3, worst=False):
     patterns = union(groups)
     moved = descent.squared_steps(x, patterns, count)
@@ -121,6 +127,7 @@ STACKS = {
         "factor 0.501": lambda x, g: attention_drop(x, g, 0.501),
         "factor beta/2": lambda x, g: attention_drop(x, g, 1.0, beta=2.0),
         "equality, true at d = 1": lambda x, g: ROUNDING - attention_drop(x, g, 0.5).abs(),
+        "|x|^2 for |x|^2/2, as posted for hopfield-layers": posted_drop,
     },
     "S42": {
         "log d lost, true at d = 1": lambda x, g: depth(x, g, lost=1.0),

@@ -3,6 +3,8 @@
 ./run_tests.sh tests/test_layered.py
 """
 
+import importlib.util
+import itertools
 import math
 
 import flint
@@ -95,6 +97,37 @@ def test_batched_energies_are_those_of_energy_py():
         assert torch.allclose(after[i], energy.attention_step(x[i], union(one), 2.0), atol=1e-14, rtol=0)
         constant = math.log(6) / 2 + sq(union(one)).max() / 2
         assert values[i].item() == pytest.approx((energy.mchn_energy(x[i], union(one), 2.0) - constant).item(), abs=1e-12)
+
+
+def test_S41_the_attention_step_is_that_of_its_peers_and_near_misses_are_not():
+    generator = torch.Generator().manual_seed(0)
+    settings = list(itertools.product((1, 3, 16), (1, 2, 20), (0.25, 1.0, 8.0)))
+    near = {
+        "beta doubled": lambda x, patterns, beta: energy.attention_step(x, patterns, 2 * beta),
+        "scaled by sqrt(n)": lambda x, patterns, beta: energy.attention_step(x, patterns, beta / x.shape[-1] ** 0.5),
+        "mean shift": lambda x, patterns, beta: energy.mean_shift_step(x, patterns),
+    }
+    worst = dict.fromkeys(near, 0.0)
+    peers = descent.peer_steps()
+    assert "PyTorch" in peers and ("hopfield-layers" in peers) is (importlib.util.find_spec("hflayers") is not None)
+    for n, d, beta in settings:
+        x, patterns = torch.randn(4, n, generator=generator).double(), torch.randn(d, n, generator=generator).double()
+        for step in peers.values():
+            theirs = step(x, patterns, beta)
+            assert torch.allclose(energy.attention_step(x, patterns, beta), theirs, rtol=0, atol=1e-12)
+            for name, wrong in near.items():
+                worst[name] = max(worst[name], (wrong(x, patterns, beta) - theirs).abs().max().item())
+    refused = sum(value > 0.01 for value in worst.values())
+    assert refused == len(near) >= 3
+
+
+def test_S41_the_posted_energy_rises_where_ours_falls():
+    x, one = torch.tensor([0.5], dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    path = torch.stack([x, energy.attention_step(x, one)])
+    ours = energy.mchn_energy(path, one)
+    posted = ours + path.square().sum(-1) / 2
+    assert path.flatten().tolist() == [0.5, 1.0]
+    assert ours.diff().item() == -0.125 and posted.diff().item() == 0.25
 
 
 def test_energies_are_stable_far_away_and_one_state_runs_like_many():
