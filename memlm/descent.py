@@ -185,7 +185,8 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
     """The least value of margin(x, groups) over random stacks of all ``shapes``: a violation if below -ROUNDING. -> Found.
 
     Half of the first draws have coordinates rounded to halves, so that ties, duplicates and states on a pattern occur. Half
-    of the tries go into the hundred worst stacks of each shape, which are perturbed by ever smaller noise in x and patterns.
+    of the tries go into the worst stacks of each shape, a hundred or one in twenty if that is more, which are perturbed in
+    up to twenty rounds by ever smaller noise in x and patterns.
     ValueError where the margin is nan or +inf, or not one floating-point number for each stack.
     """
     tries, shapes = whole("tries", tries), _rows("shapes", shapes, ("n", "layers", "patterns a layer", "spread"))
@@ -198,7 +199,7 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
         drawn = torch.cat([x.unsqueeze(-2), *groups], -2)
         drawn[::2] = (2 * drawn[::2]).round() / 2
         values = _computed(margin, drawn, per_layer)
-        order = values.argsort()[:100]
+        order = values.argsort()[: max(100, -(-count // 20))]
         best, kept = values[order], drawn[order]
         rounds = -(-count // len(kept))
         for k in range(rounds):
