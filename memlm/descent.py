@@ -7,10 +7,12 @@ compares: rounding stays below ``ROUNDING``.
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import product
 from typing import NamedTuple
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from memlm.energy import LARGEST, _callable, _numbers, _positive, _rows, _slacks, log_sum_exp, seeded, whole
 from memlm.layered import (
@@ -63,6 +65,24 @@ def attention(x, patterns, beta):
     overlaps = (patterns @ x.unsqueeze(-1)).squeeze(-1)
     step = (torch.softmax(beta * overlaps, -1).unsqueeze(-2) @ patterns).squeeze(-2)
     return -log_sum_exp(overlaps, beta) + x.square().sum(-1) / 2, step
+
+
+def peer_steps():
+    """The attention step as others compute it, by package: step(x, patterns, beta), x (m, n), patterns (d, n). [S41]
+
+    PyTorch's is always there, that of hopfield-layers, the package of Ramsauer et al., where it is installed.
+    """
+    peers = {"PyTorch": lambda x, patterns, beta: scaled_dot_product_attention(x, patterns, patterns, scale=beta)}
+    if find_spec("hflayers"):
+        from hflayers import Hopfield
+
+        parts = ("stored_pattern", "state_pattern", "pattern_projection")  # no projection and no normalisation of any
+        bare = {f"{part}_as_static": True for part in parts} | {f"normalize_{part}": False for part in parts}
+        bare |= {f"normalize_{part}_affine": False for part in parts}
+        peers["hopfield-layers"] = lambda x, patterns, beta: Hopfield(
+            scaling=float(beta), disable_out_projection=True, **bare
+        )((patterns[None], x[None], patterns[None]))[0]
+    return peers
 
 
 def attention_margin(x, groups, beta=1.0):
@@ -165,7 +185,8 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
     """The least value of margin(x, groups) over random stacks of all ``shapes``: a violation if below -ROUNDING. -> Found.
 
     Half of the first draws have coordinates rounded to halves, so that ties, duplicates and states on a pattern occur. Half
-    of the tries go into the hundred worst stacks of each shape, which are perturbed by ever smaller noise in x and patterns.
+    of the tries go into the worst stacks of each shape, a hundred or one in twenty if that is more, which are perturbed in
+    up to twenty rounds by ever smaller noise in x and patterns.
     ValueError where the margin is nan or +inf, or not one floating-point number for each stack.
     """
     tries, shapes = whole("tries", tries), _rows("shapes", shapes, ("n", "layers", "patterns a layer", "spread"))
@@ -178,7 +199,7 @@ def search(margin: Callable, tries, seed, shapes=SHAPES):
         drawn = torch.cat([x.unsqueeze(-2), *groups], -2)
         drawn[::2] = (2 * drawn[::2]).round() / 2
         values = _computed(margin, drawn, per_layer)
-        order = values.argsort()[:100]
+        order = values.argsort()[: max(100, -(-count // 20))]
         best, kept = values[order], drawn[order]
         rounds = -(-count // len(kept))
         for k in range(rounds):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from memlm.claims import settled
 from memlm.energy import LARGEST, _generator, _numbers, _positive, distances, log_sum_exp, whole
 
 
@@ -81,6 +82,32 @@ def layer_energies(x, groups, energy=nearest_energy):
 def stack_energy(x, groups, energy=nearest_energy):
     """E_global = -LSE(-E_1, ..., -E_l), eq. (7), for any energy of a layer. [E7] (..., n) -> (...)."""
     return -log_sum_exp(-layer_energies(x, groups, energy))
+
+
+def _balls(energies):
+    from flint import arb
+
+    if not energies or not all(isinstance(value, arb) for value in energies):
+        raise ValueError(f"energies are {energies!r}; expected at least one python-flint ball: rounded ones prove nothing")
+    return energies
+
+
+def soft_minimum(energies):
+    """E_global of the energies of layers, python-flint balls, as such a ball: eq. (7), certified. [E7, MM]"""
+    return -sum((-value).exp() for value in _balls(energies)).log()
+
+
+def one_for_all(states):
+    """Has one layer t the c_t = log l + log p_t >= 0 at every state? True, False, or None where balls overlap. [E10]
+
+    states: the energies (E_1, ..., E_l) at each, python-flint balls. c_t >= 0 says that sum_s exp(E_t - E_s) <= l.
+    """
+    sums = [[sum((own - other).exp() for other in energies) for own in _balls(energies)] for energies in states]
+    layers = list(zip(*sums, strict=True))
+    return settled(
+        any(all(value <= len(layers) for value in layer) for layer in layers),
+        all(any(value > len(layers) for value in layer) for layer in layers),
+    )
 
 
 def log_shares(x, groups, energy=nearest_energy):

@@ -40,6 +40,12 @@ def attention_drop(x, groups, factor, beta=1.0):
     return before - attention(after, union(groups), beta)[0] - factor * sq(after - x)
 
 
+def posted_drop(x, groups):
+    """Of the energy posted in issue 14 of hopfield-layers, which has |x|^2 where E_MCHN has |x|^2/2."""
+    before, after = attention(x, union(groups), 1.0)
+    return before + sq(x) / 2 - attention(after, union(groups), 1.0)[0] - sq(after) / 2
+
+
 def depth(x, groups, lost=0.0, count=3, layers=3, worst=False):
     patterns = union(groups)
     moved = descent.squared_steps(x, patterns, count)
@@ -58,6 +64,12 @@ def visit_nearest(x, groups):
     after = torch.stack([layered.nearest_step(x, group, 1.0) for group in groups])
     y = after.gather(0, t[None, :, None].expand(1, *x.shape))[0]
     return stack_energy(x, groups) - stack_energy(y, groups)
+
+
+def printed_descent(x, groups):
+    """Does the first layer's printed step lower E_global of the printed energies?"""
+    y = layered.printed_step(x, groups[0], 1.0, directions=16)
+    return stack_energy(x, groups, layered.printed_layer_energy) - stack_energy(y, groups, layered.printed_layer_energy)
 
 
 def weighted(x, groups, weights):
@@ -102,6 +114,7 @@ STACKS = {
         "small steps do": lambda x, g: -steps(x, g, 0.05)[1].rise.amax(0),
         "a step of the nearest layer does": visit_nearest,
         "a whole pass does": lambda x, g: -steps(x, g)[1].rise.sum(0),
+        "a step of the printed E_t does, Z = 1, true at l = 1": printed_descent,
     },
     "S40": {
         "factor 2": lambda x, g: drop(x, g, 2.0),
@@ -114,6 +127,7 @@ STACKS = {
         "factor 0.501": lambda x, g: attention_drop(x, g, 0.501),
         "factor beta/2": lambda x, g: attention_drop(x, g, 1.0, beta=2.0),
         "equality, true at d = 1": lambda x, g: ROUNDING - attention_drop(x, g, 0.5).abs(),
+        "|x|^2 for |x|^2/2, as posted for hopfield-layers": posted_drop,
     },
     "S42": {
         "log d lost, true at d = 1": lambda x, g: depth(x, g, lost=1.0),
