@@ -284,11 +284,18 @@ def _agreed():
 
 
 def present(id, notebooks=NOTEBOOKS):
-    """What a claim states, and its checks: the cells of its notebook that name it. Two texts."""
+    """What a claim states, and its checks: the cells of its notebook that name it, each with the cells between it and the
+    record of an earlier claim, where they are computed. Two texts."""
     claim = ledger()[id]
     cells = json.loads((notebooks / f"{claim.notebook}.ipynb").read_text(encoding="utf8"))["cells"]
-    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return claim.statement, "\n\n".join(source for source in sources if f'"{id}"' in source)
+    since, kept = [], []
+    for source in ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"):
+        since.append(source)
+        if f'"{id}"' in source:
+            kept, since = [*kept, *since], []
+        elif "claims.record(" in source:
+            since = []
+    return claim.statement, "\n\n".join(kept)
 
 
 def unseen():

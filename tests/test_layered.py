@@ -387,7 +387,7 @@ def test_S44_what_is_promised_is_kept_by_retrieval():
         assert len(energy.distinct(reached)) == 1 and (reached - rho).abs().max() < 1
 
 
-def test_A3_disjoint_balls_need_not_store_and_edge_cases_of_the_condition():
+def test_A3_S50_disjoint_balls_need_not_store_and_edge_cases_of_the_condition():
     pair = torch.tensor([[-0.5], [0.5]], dtype=torch.float64)
     assert layered.disjoint(pair, 0.25) and not layered.stores_every_pattern(pair, 0.25)
     assert layered.storage_slack(pair, 0.25, torch.Generator().manual_seed(0)) < 0
