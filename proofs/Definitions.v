@@ -55,10 +55,13 @@ Definition E_MCHN (beta : R) (x : list R) (patterns : list (list R)) : R :=
   - LSE_at beta (map (fun rho => dot rho x) patterns) + sq_norm x / 2 + ln (count patterns) / beta
   + max_sq_norm patterns / 2.
 
-(** E_global = - LSE(-E_1, .., -E_l), equation (7), of layers that each hold their own patterns, with E_t = g_t. *)
-Definition E_global (x : list R) (layers : list (list (list R))) : R := - LSE (map (fun D => - g x D) layers).
+(** E_global = - LSE(-E_1, .., -E_l), equation (7): layers are given by their energies, functions of the state. *)
+Definition E_global (energies : list (list R -> R)) (x : list R) : R := - LSE (map (fun E_t => - E_t x) energies).
 
-(** Equation (6) with E_t = g_t: x' is a least point of g_t among the points within delta of x. *)
-Definition layer_step (delta : R) (D : list (list R)) (x x' : list R) : Prop :=
+(** E_t = exp(- g_t) / Z_t, the energy that is printed for a layer that holds the patterns D. *)
+Definition E_printed (Z : R) (D : list (list R)) (x : list R) : R := exp (- g x D) / Z.
+
+(** Equation (6): x' is a least point of the layer's energy among the points within delta of x. *)
+Definition layer_step (delta : R) (E_t : list R -> R) (x x' : list R) : Prop :=
   length x' = length x /\ sq_distance x x' <= delta ^ 2 /\
-  forall y, length y = length x -> sq_distance x y <= delta ^ 2 -> g x' D <= g y D.
+  forall y, length y = length x -> sq_distance x y <= delta ^ 2 -> E_t x' <= E_t y.
