@@ -22,6 +22,9 @@ Definition LSE_at (beta : R) (ys : list R) : R := ln (sum (map (fun y => exp (be
 
 Definition LSE (ys : list R) : R := ln (sum (map exp ys)).
 
+(** exp y_i / sum_j exp y_j. *)
+Definition softmax (ys : list R) : list R := map (fun y => exp y / sum (map exp ys)) ys.
+
 (** t x + (1 - t) y, x . y, |x - y|^2, |x|^2 and max_i |x_i - y_i|, for two vectors of the same length. *)
 Definition mix (t : R) (xs ys : list R) : list R := map (fun '(x, y) => t * x + (1 - t) * y) (combine xs ys).
 
@@ -54,6 +57,17 @@ Definition Delta (patterns : list (list R)) : R := max_sq_norm patterns - minimu
 Definition E_MCHN (beta : R) (x : list R) (patterns : list (list R)) : R :=
   - LSE_at beta (map (fun rho => dot rho x) patterns) + sq_norm x / 2 + ln (count patterns) / beta
   + max_sq_norm patterns / 2.
+
+(** sum_i w_i v_i, of vectors with n entries. *)
+Definition combination (n : nat) (weights : list R) (vectors : list (list R)) : list R :=
+  fold_right (fun '(w, v) rest => map (fun '(a, b) => w * a + b) (combine v rest)) (repeat 0 n) (combine weights vectors).
+
+(** The mean-shift point softmax(- |x - rho_i|^2) . rho, and the attention step softmax(beta M'x) . rho. *)
+Definition mean_shift (x : list R) (patterns : list (list R)) : list R :=
+  combination (length x) (softmax (map (fun rho => - sq_distance x rho) patterns)) patterns.
+
+Definition attention (beta : R) (x : list R) (patterns : list (list R)) : list R :=
+  combination (length x) (softmax (map (fun rho => beta * dot rho x) patterns)) patterns.
 
 (** E_global = - LSE(-E_1, .., -E_l), equation (7): layers are given by their energies, functions of the state. *)
 Definition E_global (energies : list (list R -> R)) (x : list R) : R := - LSE (map (fun E_t => - E_t x) energies).

@@ -1,4 +1,4 @@
-(** E8 and MM: E_global lies below each layer's energy, and still a layer's step, which lowers its own energy, can raise it. *)
+(** E8 and MM: E_global lies below the energy of each layer, and still a layer's step, which lowers its own, can raise it. *)
 
 From Coq Require Import Reals List Lra Lia.
 From Memlm Require Import Definitions Sums LogSumExp.

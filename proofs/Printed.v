@@ -1,7 +1,7 @@
 (** E6 and MM with the printed layer energy E_t = exp(- g_t) / Z_t: its steps leave the patterns and can raise E_global. *)
 
 From Coq Require Import Reals List Lra.
-From Memlm Require Import Definitions Sums LogSumExp Layers.
+From Memlm Require Import Definitions Sums LogSumExp Energies Layers.
 Import ListNotations.
 Open Scope R_scope.
 
@@ -10,14 +10,13 @@ Theorem E6_printed_energy_is_greatest_at_its_patterns : forall Z D rho x, 0 < Z 
   E_printed Z D rho = / Z /\ E_printed Z D x <= / Z.
 Proof.
   intros Z D rho x HZ Hrho. unfold E_printed. assert (HD : D <> []) by now intros ->.
-  assert (nonnegative : forall y, 0 <= g y D).
-  { intros y. pose proof (minimum_is_entry _ (map_nonempty D (sq_distance y) HD)) as Hin. unfold g.
-    apply in_map_iff in Hin as (a & <- & _). apply sum_nonnegative. intros []. apply pow2_ge_0. }
   assert (zero : g rho D = 0).
-  { apply Rle_antisym; [| apply nonnegative]. replace 0 with (sq_distance rho rho); [apply minimum_bounds; now apply in_map |].
+  { apply Rle_antisym; [| now apply g_nonnegative].
+    replace 0 with (sq_distance rho rho); [apply minimum_bounds; now apply in_map |].
     unfold sq_distance. clear. induction rho as [| a rho IH]; [reflexivity |].
     unfold sum in *. simpl in *. rewrite IH. ring. }
-  pose proof (nonnegative x). pose proof (Rinv_0_lt_compat Z HZ). rewrite zero, Ropp_0, exp_0. unfold Rdiv. split; [ring |].
+  pose proof (g_nonnegative x D HD). pose proof (Rinv_0_lt_compat Z HZ). rewrite zero, Ropp_0, exp_0.
+  unfold Rdiv. split; [ring |].
   enough (exp (- g x D) <= exp 0) by (rewrite exp_0 in *; nra). now apply exp_le; lra.
 Qed.
 

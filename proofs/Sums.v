@@ -1,6 +1,6 @@
 (** Sums, greatest and least entries of lists: what the other files need of them. *)
 
-From Coq Require Import Reals List Lra Lia.
+From Coq Require Import Reals List Lra Lia Permutation.
 From Memlm Require Import Definitions.
 Import ListNotations.
 Open Scope R_scope.
@@ -59,6 +59,12 @@ Lemma map_nonempty : forall {B : Type} l (f : A -> B), l <> [] -> map f l <> [].
 Proof. intros B [| a l] f Hl; easy. Qed.
 
 End Sums.
+
+Lemma sum_append : forall xs ys, sum (xs ++ ys) = sum xs + sum ys.
+Proof. unfold sum. induction xs as [| x xs IH]; intros ys; simpl; [| rewrite IH]; ring. Qed.
+
+Lemma sum_permuted : forall xs ys, Permutation xs ys -> sum xs = sum ys.
+Proof. unfold sum. induction 1; simpl; congruence || ring. Qed.
 
 (** What makes [maximum] the greatest entry: it is an entry, and no entry exceeds it. Likewise [minimum]. *)
 Lemma maximum_is_entry : forall xs, xs <> [] -> In (maximum xs) xs.
