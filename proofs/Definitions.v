@@ -72,6 +72,10 @@ Definition attention (beta : R) (x : list R) (patterns : list (list R)) : list R
 (** E_global = - LSE(-E_1, .., -E_l), equation (7): layers are given by their energies, functions of the state. *)
 Definition E_global (energies : list (list R -> R)) (x : list R) : R := - LSE (map (fun E_t => - E_t x) energies).
 
+(** p_t(x), the share of the layer with energy E_t in softmax(- E_1, .., - E_l). *)
+Definition share (energies : list (list R -> R)) (E_t : list R -> R) (x : list R) : R :=
+  exp (- E_t x) / sum (map (fun E_s => exp (- E_s x)) energies).
+
 (** E_t = exp(- g_t) / Z_t, the energy that is printed for a layer that holds the patterns D. *)
 Definition E_printed (Z : R) (D : list (list R)) (x : list R) : R := exp (- g x D) / Z.
 
