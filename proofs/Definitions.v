@@ -53,6 +53,10 @@ Definition max_sq_norm (patterns : list (list R)) : R := maximum (map sq_norm pa
 
 Definition Delta (patterns : list (list R)) : R := max_sq_norm patterns - minimum (map sq_norm patterns).
 
+(** h(x) = |x|^2 + max_i |rho_i|^2 - 2 max_i rho_i . x: the search for the largest inner product. *)
+Definition h (x : list R) (patterns : list (list R)) : R :=
+  sq_norm x + max_sq_norm patterns - 2 * maximum (map (fun rho => dot rho x) patterns).
+
 (** The MCHN energy of Ramsauer et al. 2020: - LSE(beta, M'x) + x'x/2 + beta^-1 log d + max_i |rho_i|^2 / 2. *)
 Definition E_MCHN (beta : R) (x : list R) (patterns : list (list R)) : R :=
   - LSE_at beta (map (fun rho => dot rho x) patterns) + sq_norm x / 2 + ln (count patterns) / beta
