@@ -36,6 +36,56 @@ Proof.
   apply is_derive_ext with (2 := H). intros t. apply LSE_at_1.
 Qed.
 
+(** y + t v, and the sums of exponentials that LSE and softmax are made of along this line. *)
+Definition along (ys v : list R) (t : R) : list R := map (fun '(y, a) => y + t * a) (combine ys v).
+
+Definition moment (k : nat) (l : list (R * R)) (t : R) : R := sum (map (fun p => snd p ^ k * exp (fst p + t * snd p)) l).
+
+Lemma derive_moment : forall k l t, is_derive (moment k l) t (moment (S k) l t).
+Proof.
+  intros k l t. unfold moment, sum. induction l as [| p l IH]; [apply (is_derive_const 0) |]. cbn [map fold_right].
+  apply (is_derive_plus (fun t => snd p ^ k * exp (fst p + t * snd p))); [| exact IH].
+  auto_derive; [easy |]. simpl. ring.
+Qed.
+
+Lemma moment_0 : forall l t, moment 0 l t = sum (map exp (map (fun p => fst p + t * snd p) l)).
+Proof. intros. unfold moment. rewrite map_map. f_equal. apply map_ext. intros. simpl. ring. Qed.
+
+Lemma moment_0_positive : forall l t, l <> [] -> 0 < moment 0 l t.
+Proof. intros l t H. rewrite moment_0, map_map. exact (sum_exp_positive l _ H). Qed.
+
+Lemma softmax_by_moments : forall k l t,
+  dot (softmax (map (fun p => fst p + t * snd p) l)) (map (fun p => snd p ^ k) l) = moment k l t / moment 0 l t.
+Proof.
+  intros k l t. unfold softmax. rewrite <- moment_0. generalize (moment 0 l t). intros total. unfold moment, dot, sum.
+  induction l as [| p l IH]; [simpl; unfold Rdiv; ring |]. cbn [map combine fold_right]. rewrite IH. unfold Rdiv. ring.
+Qed.
+
+(** S10, what is bounded there: along every line t -> y + t v the slope of LSE is softmax . v, and the slope of that is
+    [bend]; so bend is v' H v for the Hessian H of LSE. *)
+Theorem S10_second_derivative : forall ys v t, ys <> [] -> length ys = length v ->
+  is_derive (fun t => LSE (along ys v t)) t (dot (softmax (along ys v t)) v) /\
+  is_derive (fun t => dot (softmax (along ys v t)) v) t (bend (along ys v t) v).
+Proof.
+  intros ys v t Hne Hlen. destruct (sides_of_pairs ys v Hlen) as [_ Hv]. unfold along.
+  set (l := combine ys v) in *. assert (Hl : l <> []) by now apply pairs_nonempty.
+  assert (line : forall t, map (fun '(y, a) => y + t * a) l = map (fun p => fst p + t * snd p) l)
+    by (intros; apply map_ext; now intros []).
+  assert (slope : forall t, dot (softmax (map (fun '(y, a) => y + t * a) l)) v = moment 1 l t / moment 0 l t).
+  { intros s. rewrite line, <- softmax_by_moments, <- Hv. f_equal. apply map_ext. intros. simpl. ring. }
+  assert (bend_ : bend (map (fun '(y, a) => y + t * a) l) v
+    = moment 2 l t / moment 0 l t - (moment 1 l t / moment 0 l t) ^ 2).
+  { unfold bend. rewrite slope, line, <- (softmax_by_moments 2), <- Hv. now rewrite map_map. }
+  pose proof (moment_0_positive l t Hl) as positive. split.
+  - rewrite slope. apply is_derive_ext with (fun t => ln (moment 0 l t)).
+    { intros s. now rewrite line, moment_0. }
+    replace (moment 1 l t / moment 0 l t) with (scal (moment 1 l t) (/ moment 0 l t)) by reflexivity.
+    apply (is_derive_comp ln); [now apply is_derive_ln | apply derive_moment].
+  - rewrite bend_. apply is_derive_ext with (fun t => moment 1 l t / moment 0 l t); [intros s; now rewrite slope |].
+    replace (_ - _) with ((moment 2 l t * moment 0 l t - moment 1 l t * moment 1 l t) / moment 0 l t ^ 2) by (field; lra).
+    apply is_derive_div; [apply derive_moment | apply derive_moment | lra].
+Qed.
+
 (** gamma(n, r) = integral of s^(n-1) e^-s from 0 to r, for real n > 0: improper at 0 when n < 1. *)
 Definition gamma_integrand (n s : R) : R := Rpower s (n - 1) * exp (- s).
 

@@ -62,6 +62,9 @@ Definition E_MCHN (beta : R) (x : list R) (patterns : list (list R)) : R :=
   - LSE_at beta (map (fun rho => dot rho x) patterns) + sq_norm x / 2 + ln (count patterns) / beta
   + max_sq_norm patterns / 2.
 
+(** v' H v for the Hessian H = diag(p) - p p' of LSE at y, p = softmax(y): the variance of v under p. *)
+Definition bend (ys v : list R) : R := dot (softmax ys) (map (fun a => a ^ 2) v) - dot (softmax ys) v ^ 2.
+
 (** sum_i w_i v_i, of vectors with n entries. *)
 Definition combination (n : nat) (weights : list R) (vectors : list (list R)) : list R :=
   fold_right (fun '(w, v) rest => map (fun '(a, b) => w * a + b) (combine v rest)) (repeat 0 n) (combine weights vectors).
