@@ -110,21 +110,24 @@ Qed.
 Lemma sq_norm_nonnegative : forall x, 0 <= sq_norm x.
 Proof. intros x. apply sum_nonnegative. intros a. apply pow2_ge_0. Qed.
 
-(** rho . x <= |rho| |x|. *)
-Lemma cauchy_schwarz : forall a b, length a = length b -> dot a b <= sqrt (sq_norm a) * sqrt (sq_norm b).
+Lemma cauchy_schwarz : forall a b, length a = length b -> dot a b ^ 2 <= sq_norm a * sq_norm b.
 Proof.
-  intros a b Hlen. pose proof (sq_norm_nonnegative a) as Ha. pose proof (sq_norm_nonnegative b) as Hb.
+  intros a b Hlen. pose proof (sq_norm_nonnegative a) as Ha.
   assert (square : forall s t, 0 <= s ^ 2 * sq_norm a - 2 * s * t * dot a b + t ^ 2 * sq_norm b).
-  { intros s t. clear Ha Hb. unfold sq_norm, dot, sum. revert b Hlen.
+  { intros s t. clear Ha. unfold sq_norm, dot, sum. revert b Hlen.
     induction a as [| u a IH]; intros [| v b] Hlen; try easy; [simpl; lra |]. injection Hlen as Hlen. specialize (IH b Hlen).
     cbn [map combine fold_right]. pose proof (pow2_ge_0 (s * u - t * v)). nra. }
-  rewrite <- sqrt_mult by assumption. destruct (Rle_or_lt (dot a b) 0) as [low | p].
-  { pose proof (sqrt_pos (sq_norm a * sq_norm b)). lra. }
-  apply Rsqr_incr_0_var; [| apply sqrt_pos]. rewrite Rsqr_sqrt by (now apply Rmult_le_pos). unfold Rsqr.
   destruct Ha as [Ha | zero].
   - pose proof (square (dot a b) (sq_norm a)) as H. apply Rmult_le_reg_l with (sq_norm a); nra.
-  - exfalso. pose proof (square ((sq_norm b + 1) / (2 * dot a b)) 1) as H. rewrite <- zero in H.
+  - destruct (Req_dec (dot a b) 0) as [-> | apart]; [rewrite <- zero; lra | exfalso].
+    pose proof (square ((sq_norm b + 1) / (2 * dot a b)) 1) as H. rewrite <- zero in H.
     replace (2 * ((sq_norm b + 1) / (2 * dot a b)) * 1 * dot a b) with (sq_norm b + 1) in H by (field; lra). lra.
+Qed.
+
+Lemma dot_below_norms : forall a b, length a = length b -> dot a b <= sqrt (sq_norm a) * sqrt (sq_norm b).
+Proof.
+  intros a b Hlen. rewrite <- sqrt_mult by apply sq_norm_nonnegative. eapply Rle_trans; [apply Rle_abs |].
+  rewrite <- sqrt_Rsqr_abs. apply sqrt_le_1_alt. rewrite Rsqr_pow2. now apply cauchy_schwarz.
 Qed.
 
 (** S32: the MCHN energy is a smooth search for the largest inner product, h/2 <= E_MCHN <= h/2 + (log d)/beta, and
@@ -153,7 +156,7 @@ Proof.
   unfold h, E_MCHN. fold products.
   assert (Hh : maximum products <= sqrt (sq_norm x) * sqrt (max_sq_norm patterns)).
   { pose proof (maximum_is_entry _ Hp) as Hin. apply in_map_iff in Hin as (rho & <- & Hrho).
-    eapply Rle_trans; [apply cauchy_schwarz; now apply Hlen |]. rewrite Rmult_comm.
+    eapply Rle_trans; [apply dot_below_norms; now apply Hlen |]. rewrite Rmult_comm.
     apply Rmult_le_compat_l; [apply sqrt_pos |]. apply sqrt_le_1_alt, maximum_bounds. now apply in_map. }
   assert (Hmax : 0 <= max_sq_norm patterns).
   { pose proof (maximum_is_entry _ (map_nonempty patterns sq_norm Hne)) as Hin. unfold max_sq_norm.
