@@ -14,6 +14,11 @@ Proof.
   apply in_map_iff in Hin as (rho & <- & _). apply sum_nonnegative. intros []. apply pow2_ge_0.
 Qed.
 
+Lemma sq_distance_to_itself : forall x, sq_distance x x = 0.
+Proof.
+  unfold sq_distance, sum. induction x as [| a x IH]; [reflexivity |]. cbn [map combine fold_right]. rewrite IH. ring.
+Qed.
+
 (** P1: g - log d <= E <= g. *)
 Theorem P1 : forall x patterns, patterns <> [] -> g x patterns - ln (count patterns) <= E x patterns <= g x patterns.
 Proof.

@@ -12,12 +12,27 @@ Proof.
   intros Z D rho x HZ Hrho. unfold E_printed. assert (HD : D <> []) by now intros ->.
   assert (zero : g rho D = 0).
   { apply Rle_antisym; [| now apply g_nonnegative].
-    replace 0 with (sq_distance rho rho); [apply minimum_bounds; now apply in_map |].
-    unfold sq_distance. clear. induction rho as [| a rho IH]; [reflexivity |].
-    unfold sum in *. simpl in *. rewrite IH. ring. }
+    rewrite <- (sq_distance_to_itself rho). apply minimum_bounds. now apply in_map. }
   pose proof (g_nonnegative x D HD). pose proof (Rinv_0_lt_compat Z HZ). rewrite zero, Ropp_0, exp_0.
   unfold Rdiv. split; [ring |].
   enough (exp (- g x D) <= exp 0) by (rewrite exp_0 in *; nra). now apply exp_le; lra.
+Qed.
+
+(** E6 as printed: no step (6) with E_t = exp(- g_t) / Z_t ever comes nearer to the layer's patterns. *)
+Theorem E6_printed_step_never_approaches : forall Z D delta x x', 0 < Z ->
+  layer_step delta (E_printed Z D) x x' -> g x D <= g x' D.
+Proof.
+  intros Z D delta x x' HZ (_ & _ & least). pose proof (least x eq_refl) as H.
+  rewrite sq_distance_to_itself in H. specialize (H (pow2_ge_0 delta)). unfold E_printed in H.
+  apply Rmult_le_reg_r in H; [| now apply Rinv_0_lt_compat]. apply Rnot_lt_le. intros nearer.
+  assert (exp (- g x D) < exp (- g x' D)) by (apply exp_increasing; lra). lra.
+Qed.
+
+(** E6 repaired, with E_t = g_t: no step goes away from them. *)
+Theorem E6_repaired_step_never_leaves : forall D delta x x',
+  layer_step delta (fun x => g x D) x x' -> g x' D <= g x D.
+Proof.
+  intros D delta x x' (_ & _ & least). apply least; [reflexivity |]. rewrite sq_distance_to_itself. apply pow2_ge_0.
 Qed.
 
 Lemma printed_in_one_dimension : forall Z x rho, E_printed Z [[rho]] [x] = exp (- (x - rho) ^ 2) / Z.
