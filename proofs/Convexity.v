@@ -254,19 +254,12 @@ Proof.
   - intros ->. replace (exp y2 - exp y2) with 0 by ring. unfold Rdiv. ring.
 Qed.
 
-Lemma dot_differences : forall x y v, length x = length y -> dot (differences x y) v = dot x v - dot y v.
-Proof.
-  unfold dot, differences, sum. induction x as [| a x IH]; intros [| b y] [| e v] H; try easy; try (simpl; ring).
-  cbn [combine map fold_right]. rewrite IH by (now injection H). ring.
-Qed.
-
 Lemma model_of_two : forall n kappa c o r1 r2, 0 < kappa -> 0 < c -> length r1 = n -> length r2 = n ->
   (convex n (model kappa c o [r1; r2]) <-> c ^ 2 * sq_distance r1 r2 <= 8 * kappa).
 Proof.
   intros n kappa c o r1 r2 Hk Hc H1 H2. set (u := differences r1 r2). set (s := sq_distance r1 r2).
   assert (Hu : length u = n) by (unfold u, differences; rewrite map_length, combine_length; lia).
-  assert (Hs : sq_norm u = s).
-  { unfold u, s, sq_norm, differences, sq_distance. rewrite map_map. f_equal. apply map_ext. now intros []. }
+  assert (Hs : sq_norm u = s) by apply sq_norm_differences.
   rewrite model_convex_iff by (easy || now intros rho [<- | [<- | []]]). cbn [map]. split.
   - intros H. destruct (Req_dec s 0) as [-> | apart]; [lra |].
     assert (positive : 0 < s) by (pose proof (sq_norm_nonnegative u); lra).
@@ -298,4 +291,28 @@ Proof.
       by (intros x Hx; split; [easy |]; intros rho [<- | [<- | []]]; congruence).
     rewrite (convex_affine n _ _ 1 0 Rlt_0_1 (fun x Hx => E_is_a_model x [r1; r2] (Hfits x Hx))).
     rewrite model_of_two by (assumption || lra). split; intros H; lra.
+Qed.
+
+(** The gradient of E is 2 (x - mean shift): the slope of E at x along v is 2 (x - x+) . v. *)
+Theorem E4_gradient : forall x v patterns, fits x patterns -> length v = length x ->
+  is_derive (fun t => E (along x v t) patterns) 0 (2 * (dot x v - dot (mean_shift x patterns) v)).
+Proof.
+  intros x v patterns Hfits Hv. pose proof Hfits as [Hne Hlen].
+  destruct (model_along (length x) 1 2 (fun rho => - sq_norm rho) patterns Hne Hlen x v 0 eq_refl Hv) as [slope _].
+  assert (fits_there : forall t, fits (along x v t) patterns)
+    by (intros t; split; [exact Hne | intros; rewrite length_along by exact Hv; now apply Hlen]).
+  apply is_derive_ext with (g := fun t => E (along x v t) patterns) in slope;
+    [| intros t; rewrite E_is_a_model by apply fits_there; simpl; ring].
+  rewrite along_0, dot_scaled in slope by exact Hv.
+  set (f := fun rho => - sq_distance x rho). set (h := fun rho => 2 * dot rho x + - sq_norm rho) in slope.
+  assert (shift : forall rho, In rho patterns -> f rho = h rho + - sq_norm x)
+    by (intros rho Hrho; unfold f, h; rewrite sq_distance_expands by auto; ring).
+  assert (same : dot (softmax (map h patterns)) (map (fun rho => dot rho v) patterns) = dot (mean_shift x patterns) v).
+  { rewrite dot_softmax by exact Hne. unfold mean_shift. change (fun rho => - sq_distance x rho) with f.
+    rewrite softmax_as_weights by exact Hne. rewrite (dot_combination (length x)) by auto. f_equal. apply map_ext_in.
+    intros rho Hrho. do 2 f_equal. rewrite (map_ext_in f (fun rho => h rho + - sq_norm x)) by exact shift.
+    rewrite <- (map_map h (fun y => y + - sq_norm x)), L1_flat_along_ones by (now apply map_nonempty).
+    rewrite shift by exact Hrho. ring. }
+  rewrite same in slope. replace (2 * (dot x v - dot (mean_shift x patterns) v))
+    with (1 * (2 * dot x v + 2 * 0 * sq_norm v) - 2 * dot (mean_shift x patterns) v) by ring. exact slope.
 Qed.

@@ -130,6 +130,15 @@ Proof.
   rewrite <- sqrt_Rsqr_abs. apply sqrt_le_1_alt. rewrite Rsqr_pow2. now apply cauchy_schwarz.
 Qed.
 
+Lemma dot_differences : forall x y v, length x = length y -> dot (differences x y) v = dot x v - dot y v.
+Proof.
+  unfold dot, differences, sum. induction x as [| a x IH]; intros [| b y] [| e v] H; try easy; try (simpl; ring).
+  cbn [combine map fold_right]. rewrite IH by (now injection H). ring.
+Qed.
+
+Lemma sq_norm_differences : forall x y, sq_norm (differences x y) = sq_distance x y.
+Proof. intros. unfold sq_norm, differences, sq_distance. rewrite map_map. f_equal. apply map_ext. now intros []. Qed.
+
 (** S32: the MCHN energy is a smooth search for the largest inner product, h/2 <= E_MCHN <= h/2 + (log d)/beta, and
     E_MCHN >= (|x| - max |rho|)^2 / 2. *)
 Theorem S32 : forall beta x patterns, 0 < beta -> fits x patterns ->

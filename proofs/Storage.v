@@ -1,6 +1,6 @@
 (** A3 and S36: what separation does and does not do for the storage of patterns by mean shift. *)
 
-From Coq Require Import Reals List Lra Lia.
+From Coq Require Import Reals List Lra Lia Permutation.
 From Memlm Require Import Definitions Sums LogSumExp Energies Layers Descent Sharper.
 Import ListNotations.
 Open Scope R_scope.
@@ -32,4 +32,93 @@ Proof.
   - intros rho rho' [<- | [<- | []]] [<- | [<- | []]] apart; try easy; rewrite sq_distance_in_one_dimension; lra.
   - simpl. tauto.
   - rewrite sq_distance_in_one_dimension in near. now apply (A3_no_fixed_point x near).
+Qed.
+
+(** (rho - m) . u = sum_j w_j (rho - rho_j) . u for the mean-shift point m of rho with weights w_j <= exp(- |rho - rho_j|^2):
+    the pattern rho itself drops out, the others remain. *)
+Lemma away_from_mean_shift : forall rho others patterns u, fits rho patterns -> Permutation patterns (rho :: others) ->
+  length u = length rho -> exists w, (forall r, 0 < w r <= exp (- sq_distance rho r)) /\
+  dot (differences rho (mean_shift rho patterns)) u = sum (map (fun r => w r * dot (differences rho r) u) others).
+Proof.
+  intros rho others patterns u Hfits Hperm Hu. pose proof (length_mean_shift rho patterns Hfits) as Hm.
+  destruct Hfits as [Hne Hlen]. set (f := fun r => - sq_distance rho r).
+  set (w := fun r => exp (f r - LSE (map f patterns))). exists w.
+  assert (Hin : In rho patterns) by (apply Permutation_in with (1 := Permutation_sym Hperm); now left).
+  split.
+  - intros r. split; [apply exp_pos |]. apply exp_le. unfold f at 1.
+    pose proof (L2_lower (map f patterns) (map_nonempty patterns f Hne)).
+    pose proof (maximum_bounds (map f patterns) (f rho) (in_map f _ _ Hin)). unfold f in H0 at 1.
+    rewrite sq_distance_to_itself in H0. lra.
+  - rewrite dot_differences by congruence. unfold mean_shift. change (fun r => - sq_distance rho r) with f.
+    rewrite softmax_as_weights by exact Hne. fold w. rewrite (dot_combination (length rho)) by assumption.
+    assert (weights : sum (map w patterns) = 1) by now apply sum_exp_normalised.
+    replace (dot rho u - _) with (sum (map (fun r => w r * dot (differences rho r) u) patterns)).
+    + rewrite (sum_permuted _ _ (Permutation_map _ Hperm)). unfold sum. cbn [map fold_right].
+      rewrite dot_differences by reflexivity. ring.
+    + rewrite (map_ext_in _ (fun r => dot rho u * w r + -1 * (w r * dot r u)))
+        by (intros r Hr; rewrite dot_differences by (symmetry; now apply Hlen); ring).
+      rewrite sum_plus, 2 sum_scale, weights. ring.
+Qed.
+
+(** S36: grad E = 2 (x - mean shift), E4_gradient in Convexity.v. At a corner of the hull of two or more patterns, where some
+    linear form v is greater than at all others, it is not 0 ... *)
+Theorem S36_corner : forall rho others patterns v,
+  fits rho patterns -> Permutation patterns (rho :: others) -> others <> [] ->
+  length v = length rho -> (forall r, In r others -> dot r v < dot rho v) -> mean_shift rho patterns <> rho.
+Proof.
+  intros rho others patterns v Hfits Hperm Hothers Hv corner fixed.
+  destruct (away_from_mean_shift rho others patterns v Hfits Hperm Hv) as (w & Hw & value).
+  rewrite fixed, dot_differences in value by reflexivity. destruct others as [| r others]; [easy |].
+  assert (Hlen : forall q, In q (r :: others) -> length rho = length q).
+  { intros q Hq. symmetry. apply Hfits. apply Permutation_in with (1 := Permutation_sym Hperm). now right. }
+  assert (terms : forall q, In q (r :: others) -> 0 < w q * dot (differences rho q) v).
+  { intros q Hq. rewrite dot_differences by now apply Hlen. apply Rmult_lt_0_compat; [apply Hw |].
+    specialize (corner q Hq). lra. }
+  assert (0 <= sum (map (fun q => w q * dot (differences rho q) v) others)).
+  { rewrite <- (Rmult_0_r (count others)), <- sum_constant. apply sum_le. intros q Hq. left. apply terms. now right. }
+  pose proof (terms r (or_introl eq_refl)). unfold sum in *. cbn [map fold_right] in value. lra.
+Qed.
+
+(** ... but small: |grad E| <= 2 (d - 1) s exp(- s^2) if the other d - 1 patterns are at distance s >= 1/sqrt(2) or more. *)
+Theorem S36_gradient : forall rho others patterns s, fits rho patterns -> Permutation patterns (rho :: others) ->
+  0 < s -> 1 <= 2 * s ^ 2 -> (forall r, In r others -> s ^ 2 <= sq_distance rho r) ->
+  2 * sqrt (sq_distance rho (mean_shift rho patterns)) <= 2 * (count patterns - 1) * s * exp (- s ^ 2).
+Proof.
+  intros rho others patterns s Hfits Hperm Hs Hlarge far. set (m := mean_shift rho patterns).
+  pose proof (length_mean_shift rho patterns Hfits) as Hm. fold m in Hm. set (D := differences rho m).
+  assert (HD : length D = length rho) by (unfold D, differences; rewrite map_length, combine_length; lia).
+  destruct (away_from_mean_shift rho others patterns D Hfits Hperm HD) as (w & Hw & value). fold m D in value.
+  rewrite dot_itself in value. rewrite <- sq_norm_differences. fold D. set (N := sqrt (sq_norm D)).
+  pose proof (sqrt_sqrt _ (sq_norm_nonnegative D)) as square. fold N in square. assert (HN : 0 <= N) by apply sqrt_pos.
+  replace (count patterns - 1) with (count others)
+    by (unfold count; rewrite (Permutation_length Hperm); cbn [length]; rewrite S_INR; ring).
+  assert (each : forall r, In r others -> w r * dot (differences rho r) D <= s * exp (- s ^ 2) * N).
+  { intros r Hr. assert (Hlen : length rho = length r).
+    { symmetry. apply Hfits. apply Permutation_in with (1 := Permutation_sym Hperm). now right. }
+    set (t := sqrt (sq_distance rho r)).
+    assert (Ht : t ^ 2 = sq_distance rho r) by (apply pow2_sqrt; rewrite <- sq_norm_differences; apply sq_norm_nonnegative).
+    assert (s <= t) by (unfold t; rewrite <- (sqrt_pow2 s) by lra; apply sqrt_le_1_alt; now apply far).
+    assert (Hdot : dot (differences rho r) D <= t * N).
+    { eapply Rle_trans; [apply dot_below_norms |].
+      - unfold differences at 1. rewrite map_length, combine_length. lia.
+      - rewrite sq_norm_differences. right. reflexivity. }
+    destruct (Hw r) as [positive small]. rewrite <- Ht in small.
+    (* t exp(- t^2) falls for t >= 1/sqrt 2: exp(t^2 - s^2) >= 1 + t^2 - s^2 >= t / s. *)
+    assert (falls : t * exp (- t ^ 2) <= s * exp (- s ^ 2)).
+    { replace (exp (- s ^ 2)) with (exp (- t ^ 2) * exp (t ^ 2 - s ^ 2)) by (rewrite <- exp_plus; f_equal; ring).
+      pose proof (exp_pos (- t ^ 2)). pose proof (exp_ineq1_le (t ^ 2 - s ^ 2)).
+      assert (1 <= s * (t + s)) by nra. assert (0 <= (t - s) * (s * (t + s) - 1)) by (apply Rmult_le_pos; lra).
+      assert (t <= s * (1 + (t ^ 2 - s ^ 2))) by nra.
+      assert (s * (1 + (t ^ 2 - s ^ 2)) <= s * exp (t ^ 2 - s ^ 2)) by (apply Rmult_le_compat_l; lra).
+      replace (s * _) with (exp (- t ^ 2) * (s * exp (t ^ 2 - s ^ 2))) by ring. rewrite Rmult_comm.
+      apply Rmult_le_compat_l; lra. }
+    apply Rle_trans with (w r * (t * N)); [apply Rmult_le_compat_l; lra |].
+    apply Rle_trans with (exp (- t ^ 2) * (t * N)); [apply Rmult_le_compat_r; [apply Rmult_le_pos; lra | exact small] |].
+    replace (exp (- t ^ 2) * (t * N)) with (t * exp (- t ^ 2) * N) by ring. now apply Rmult_le_compat_r. }
+  pose proof (sum_le others _ (fun _ => s * exp (- s ^ 2) * N) each) as total.
+  rewrite sum_constant, <- value, <- square in total.
+  destruct HN as [HN | <-].
+  - assert (N <= count others * (s * exp (- s ^ 2))) by (apply Rmult_le_reg_r with N; lra). lra.
+  - assert (0 <= count others) by apply pos_INR. pose proof (exp_pos (- s ^ 2)).
+    assert (0 <= count others * (s * exp (- s ^ 2))) by (apply Rmult_le_pos; nra). lra.
 Qed.
