@@ -1,6 +1,6 @@
-(** A3 and S36: what separation does and does not do for the storage of patterns by mean shift. *)
+(** A3, S36 and S34: what separation of the patterns does and does not do. *)
 
-From Coq Require Import Reals List Lra Lia Permutation.
+From Coq Require Import Reals List Lra Lia Permutation FinFun.
 From Memlm Require Import Definitions Sums LogSumExp Energies Layers Descent Sharper.
 Import ListNotations.
 Open Scope R_scope.
@@ -121,4 +121,95 @@ Proof.
   - assert (N <= count others * (s * exp (- s ^ 2))) by (apply Rmult_le_reg_r with N; lra). lra.
   - assert (0 <= count others) by apply pos_INR. pose proof (exp_pos (- s ^ 2)).
     assert (0 <= count others * (s * exp (- s ^ 2))) by (apply Rmult_le_pos; nra). lra.
+Qed.
+
+Lemma sq_distance_from : forall x rho q, length rho = length x -> length q = length x ->
+  sq_distance x q = sq_distance rho q - 2 * dot (differences rho q) (differences rho x) + sq_distance rho x.
+Proof.
+  unfold sq_distance, differences, dot, sum. induction x as [| a x IH];
+    intros [| b rho] [| c q] Hr Hq; try easy; [simpl; ring |].
+  cbn [combine map fold_right]. rewrite (IH rho q) by (simpl in *; congruence). ring.
+Qed.
+
+(** S34: within r <= s/2 of a pattern, with the others at distance s or more from it,
+    0 <= g - E <= log(1 + (d - 1) exp(- s (s - 2 r))) ... *)
+Theorem S34_near_a_pattern : forall x rho others patterns r s, fits x patterns -> Permutation patterns (rho :: others) ->
+  0 <= r -> 2 * r <= s -> sq_distance rho x <= r ^ 2 -> (forall q, In q others -> s ^ 2 <= sq_distance rho q) ->
+  0 <= g x patterns - E x patterns <= ln (1 + (count patterns - 1) * exp (- (s * (s - 2 * r)))).
+Proof.
+  intros x rho others patterns r s Hfits Hperm Hr Hrs near far. pose proof (P1 x patterns (proj1 Hfits)) as [_ top].
+  split; [lra |]. clear top. destruct Hfits as [Hne Hlen].
+  assert (Hin : forall q, In q (rho :: others) -> In q patterns)
+    by (intros q Hq; now apply Permutation_in with (1 := Permutation_sym Hperm)).
+  assert (Hrho : length rho = length x) by (apply Hlen, Hin; now left).
+  set (a := sqrt (sq_distance rho x)).
+  assert (nonnegative : forall y z, 0 <= sq_distance y z)
+    by (intros; rewrite <- sq_norm_differences; apply sq_norm_nonnegative).
+  assert (Ha : a ^ 2 = sq_distance rho x) by (apply pow2_sqrt, nonnegative).
+  assert (Har : 0 <= a <= r) by (split; [apply sqrt_pos | rewrite <- (sqrt_pow2 r) by exact Hr; now apply sqrt_le_1_alt]).
+  assert (mirror : sq_distance x rho = a ^ 2).
+  { rewrite Ha, <- 2 sq_norm_differences. unfold sq_norm, differences. rewrite 2 map_map.
+    unfold sum. clear - Hrho. revert rho Hrho. induction x as [| b x IH]; intros [| c rho] H; try easy.
+    cbn [combine map fold_right]. rewrite (IH rho) by (now injection H). ring. }
+  assert (apart : forall q, In q others -> a ^ 2 + s * (s - 2 * r) <= sq_distance x q).
+  { intros q Hq. assert (Hql : length q = length x) by (apply Hlen, Hin; now right).
+    rewrite (sq_distance_from x rho q Hrho Hql). set (t := sqrt (sq_distance rho q)).
+    assert (Ht : t ^ 2 = sq_distance rho q) by (apply pow2_sqrt, nonnegative).
+    assert (s <= t) by (unfold t; rewrite <- (sqrt_pow2 s) by lra; apply sqrt_le_1_alt; now apply far).
+    assert (dot (differences rho q) (differences rho x) <= t * a).
+    { eapply Rle_trans; [apply dot_below_norms | rewrite 2 sq_norm_differences; right; reflexivity].
+      unfold differences. rewrite 2 map_length, 2 combine_length. congruence. }
+    rewrite <- Ht, <- Ha. assert (s * (s - 2 * r) <= t * (t - 2 * a)) by (apply Rmult_le_compat; lra). nra. }
+  assert (nearest : g x patterns <= a ^ 2).
+  { rewrite <- mirror. apply minimum_bounds, in_map, Hin. now left. }
+  enough (a ^ 2 - E x patterns <= ln (1 + (count patterns - 1) * exp (- (s * (s - 2 * r))))) by lra.
+  unfold E. rewrite LSE_of_map. set (c := exp (- (s * (s - 2 * r)))).
+  pose proof (exp_pos (a ^ 2)) as Hexp.
+  assert (Hsum : 0 < sum (map (fun q => exp (- sq_distance x q)) patterns)) by (now apply (sum_exp_positive patterns)).
+  replace (a ^ 2 - _) with (ln (exp (a ^ 2) * sum (map (fun q => exp (- sq_distance x q)) patterns)))
+    by (rewrite ln_mult, ln_exp by assumption; ring).
+  apply ln_le; [now apply Rmult_lt_0_compat |]. rewrite <- sum_scale, (sum_permuted _ _ (Permutation_map _ Hperm)).
+  replace (count patterns - 1) with (count others)
+    by (unfold count; rewrite (Permutation_length Hperm); cbn [length]; rewrite S_INR; ring).
+  rewrite <- sum_constant. unfold sum at 1. cbn [map fold_right]. rewrite mirror, <- exp_plus.
+  replace (a ^ 2 + - a ^ 2) with 0 by ring. rewrite exp_0. apply Rplus_le_compat_l. apply sum_le. intros q Hq.
+  rewrite <- exp_plus. apply exp_le. specialize (apart q Hq). lra.
+Qed.
+
+(** ... and disjoint balls alone give no better than log d: for every d >= 1 and eps > 0 there are d patterns with disjoint
+    balls where g - E >= log d - eps at a pattern. *)
+Theorem S34_no_better_than_log_d : forall d eps, (1 <= d)%nat -> 0 < eps ->
+  exists patterns r, length patterns = d /\ 0 < r /\ NoDup patterns /\
+  (forall rho q, In rho patterns -> In q patterns -> rho <> q -> (2 * r) ^ 2 < sq_distance rho q) /\
+  exists rho, In rho patterns /\ fits rho patterns /\ ln (count patterns) - eps <= g rho patterns - E rho patterns.
+Proof.
+  intros d eps Hd Heps. set (r := Rmin 1 eps / (3 * INR d)). set (patterns := map (fun k => [INR k * (3 * r)]) (seq 0 d)).
+  assert (Hd0 : 1 <= INR d) by (now apply (le_INR 1)).
+  assert (Hr : 0 < r) by (apply Rdiv_lt_0_compat; [apply Rmin_glb_lt |]; lra).
+  assert (Hspan : INR d * (3 * r) = Rmin 1 eps) by (unfold r; field; lra).
+  assert (Hlength : length patterns = d) by (unfold patterns; now rewrite map_length, seq_length).
+  exists patterns, r. repeat split; try assumption.
+  - apply Injective_map_NoDup; [| apply seq_NoDup]. intros i j H. apply (f_equal (fun l => nth 0 l 0)) in H. cbn [nth] in H.
+    apply INR_eq. nra.
+  - intros rho q Hrho Hq apart. apply in_map_iff in Hrho as (i & <- & _), Hq as (j & <- & _).
+    rewrite sq_distance_in_one_dimension. assert (1 <= (INR i - INR j) ^ 2).
+    { destruct (Nat.lt_trichotomy i j) as [H | [-> | H]]; [| easy |]; apply le_INR in H; rewrite S_INR in H; nra. }
+    replace ((INR i * (3 * r) - INR j * (3 * r)) ^ 2) with (9 * r ^ 2 * (INR i - INR j) ^ 2) by ring.
+    assert (0 < r ^ 2) by nra. nra.
+  - exists [INR 0 * (3 * r)]. assert (Hin : In [INR 0 * (3 * r)] patterns)
+      by (unfold patterns; apply (in_map (fun k => [INR k * (3 * r)])), in_seq; lia).
+    assert (Hne : patterns <> []) by (intros H; now rewrite H in Hin).
+    assert (Hcount : count patterns = INR d) by (unfold count; now rewrite Hlength).
+    split; [exact Hin |]. split; [split; [exact Hne | now intros q (k & <- & _)%in_map_iff] |].
+    pose proof (g_nonnegative [INR 0 * (3 * r)] patterns Hne). unfold E. rewrite LSE_of_map.
+    enough (ln (count patterns * exp (- eps))
+      <= ln (sum (map (fun rho => exp (- sq_distance [INR 0 * (3 * r)] rho)) patterns))).
+    { rewrite ln_mult, ln_exp in H0; [lra | lra | apply exp_pos]. }
+    apply ln_le; [apply Rmult_lt_0_compat; [lra | apply exp_pos] |].
+    rewrite <- sum_constant. apply sum_le. intros q Hq. apply exp_le, Ropp_le_contravar.
+    apply in_map_iff in Hq as (k & <- & Hk). apply in_seq in Hk. rewrite sq_distance_in_one_dimension.
+    assert (0 <= INR k <= INR d) by (split; [apply pos_INR | apply le_INR; lia]).
+    pose proof (Rmin_l 1 eps). pose proof (Rmin_r 1 eps). simpl INR.
+    replace ((0 * (3 * r) - INR k * (3 * r)) ^ 2) with ((INR k * (3 * r)) ^ 2) by ring.
+    assert (0 <= INR k * (3 * r) <= Rmin 1 eps) by (rewrite <- Hspan; nra). nra.
 Qed.
