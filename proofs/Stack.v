@@ -1,7 +1,7 @@
 (** What a step does to E_global, exactly, and what one layer can say of the stack: for any energies of any l >= 1 layers. *)
 
 From Coq Require Import Reals List Lra Lia.
-From Memlm Require Import Definitions Sums LogSumExp Layers Printed Descent.
+From Memlm Require Import Definitions Sums LogSumExp Energies Layers Printed Descent.
 Import ListNotations.
 Open Scope R_scope.
 
@@ -103,4 +103,42 @@ Proof.
   replace (INR 2) with 2 in claimed by (simpl; ring). revert claimed.
   apply (E10_no_layer_stands_for_two _ _ [3] [0]); rewrite 2 printed_in_one_dimension; apply Rmult_lt_compat_r;
     try (now apply Rinv_0_lt_compat); apply exp_increasing; lra.
+Qed.
+
+(** P4 for a stack, what is true, with a finite set of states in place of the integral: E_t = g_t, Z_t = sum_x exp(- g_t(x)),
+    and the loss L of the law exp(- E_global) / Z on the patterns obeys log((1/l) sum_t Z_t) <= L <= log sum_t Z_t. *)
+Theorem P4_many_layers : forall states layers, states <> [] -> (forall D, In D layers -> D <> []) -> concat layers <> [] ->
+  let energies := map (fun D x => g x D) layers in
+  let Z := fun E_t => sum (map (fun x => exp (- E_t x)) states) in
+  let L := ln (Z (E_global energies)) + sum (map (E_global energies) (concat layers)) / count (concat layers) in
+  ln (/ count layers * sum (map Z energies)) <= L <= ln (sum (map Z energies)).
+Proof.
+  intros states layers Hs HD Hc energies Z L. assert (Hl : layers <> []) by now intros ->.
+  assert (He : energies <> []) by now apply map_nonempty.
+  assert (total : Z (E_global energies) = sum (map Z energies)).
+  { unfold Z. rewrite (map_ext _ (fun x => sum (map (fun E_t => exp (- E_t x)) energies))).
+    - apply sum_swap.
+    - intros x. unfold E_global. rewrite Ropp_involutive, exp_LSE by now apply map_nonempty. now rewrite map_map. }
+  assert (range : forall rho, In rho (concat layers) -> - ln (count layers) <= E_global energies rho <= 0).
+  { intros rho Hrho. apply in_concat in Hrho as (D & HDl & Hrho). pose proof (E8_bounds energies rho He) as bounds.
+    replace (count energies) with (count layers) in bounds by (unfold count, energies; now rewrite map_length).
+    enough (minimum (map (fun E_t => E_t rho) energies) = 0) by lra.
+    assert (Hin : In 0 (map (fun E_t => E_t rho) energies)).
+    { unfold energies. rewrite map_map. apply in_map_iff. exists D. split; [| exact HDl]. apply Rle_antisym.
+      - rewrite <- (sq_distance_to_itself rho). apply minimum_bounds. now apply in_map.
+      - now apply g_nonnegative, HD. }
+    apply Rle_antisym; [now apply minimum_bounds |].
+    pose proof (minimum_is_entry _ (map_nonempty energies (fun E_t => E_t rho) He)) as Hmin.
+    apply in_map_iff in Hmin as (E_t & <- & HE_t). apply in_map_iff in HE_t as (D' & <- & HD'). now apply g_nonnegative, HD. }
+  assert (Hcount : 0 < count (concat layers)) by (destruct (concat layers); [easy |]; apply lt_0_INR; simpl; lia).
+  assert (Hcl : 0 < count layers) by (destruct layers; [easy |]; apply lt_0_INR; simpl; lia).
+  assert (HZ : 0 < sum (map Z energies)) by (rewrite <- total; now apply (sum_exp_positive states)).
+  pose proof (sum_le (concat layers) (fun _ => - ln (count layers)) _ (fun rho H => proj1 (range rho H))) as low.
+  pose proof (sum_le (concat layers) _ (fun _ => 0) (fun rho H => proj2 (range rho H))) as high.
+  rewrite sum_constant in low, high. unfold L. rewrite total. set (m := sum (map (E_global energies) (concat layers))) in *.
+  rewrite ln_mult, ln_Rinv by (try apply Rinv_0_lt_compat; assumption).
+  assert (- ln (count layers) <= m / count (concat layers) <= 0).
+  { split; apply Rmult_le_reg_r with (count (concat layers)); try exact Hcount; unfold Rdiv;
+      rewrite Rmult_assoc, Rinv_l, Rmult_1_r by lra; lra. }
+  lra.
 Qed.

@@ -60,6 +60,14 @@ Proof. intros B [| a l] f Hl; easy. Qed.
 
 End Sums.
 
+Lemma sum_swap : forall {A B : Type} (l : list A) (k : list B) f,
+  sum (map (fun a => sum (map (f a) k)) l) = sum (map (fun b => sum (map (fun a => f a b) l)) k).
+Proof.
+  intros A B l k f. induction l as [| a l IH]; [cbn; now rewrite (sum_constant k 0), Rmult_0_r |].
+  transitivity (sum (map (f a) k) + sum (map (fun a => sum (map (f a) k)) l)); [reflexivity |].
+  rewrite IH, <- sum_plus. reflexivity.
+Qed.
+
 Lemma sum_append : forall xs ys, sum (xs ++ ys) = sum xs + sum ys.
 Proof. unfold sum. induction xs as [| x xs IH]; intros ys; simpl; [| rewrite IH]; ring. Qed.
 
