@@ -129,7 +129,8 @@ Proof.
       - now apply g_nonnegative, HD. }
     apply Rle_antisym; [now apply minimum_bounds |].
     pose proof (minimum_is_entry _ (map_nonempty energies (fun E_t => E_t rho) He)) as Hmin.
-    apply in_map_iff in Hmin as (E_t & <- & HE_t). apply in_map_iff in HE_t as (D' & <- & HD'). now apply g_nonnegative, HD. }
+    apply in_map_iff in Hmin as (E_t & <- & HE_t). apply in_map_iff in HE_t as (D' & <- & HD').
+    now apply g_nonnegative, HD. }
   assert (Hcount : 0 < count (concat layers)) by (destruct (concat layers); [easy |]; apply lt_0_INR; simpl; lia).
   assert (Hcl : 0 < count layers) by (destruct layers; [easy |]; apply lt_0_INR; simpl; lia).
   assert (HZ : 0 < sum (map Z energies)) by (rewrite <- total; now apply (sum_exp_positive states)).
