@@ -8,6 +8,17 @@ Open Scope R_scope.
 Lemma opposites : forall {A : Type} (l : list A) (f : A -> R), map (fun a => - f a) l = map Ropp (map f l).
 Proof. intros. now rewrite map_map. Qed.
 
+Lemma g_nonnegative : forall x patterns, patterns <> [] -> 0 <= g x patterns.
+Proof.
+  intros x patterns H. pose proof (minimum_is_entry _ (map_nonempty patterns (sq_distance x) H)) as Hin. unfold g.
+  apply in_map_iff in Hin as (rho & <- & _). apply sum_nonnegative. intros []. apply pow2_ge_0.
+Qed.
+
+Lemma sq_distance_to_itself : forall x, sq_distance x x = 0.
+Proof.
+  unfold sq_distance, sum. induction x as [| a x IH]; [reflexivity |]. cbn [map combine fold_right]. rewrite IH. ring.
+Qed.
+
 (** P1: g - log d <= E <= g. *)
 Theorem P1 : forall x patterns, patterns <> [] -> g x patterns - ln (count patterns) <= E x patterns <= g x patterns.
 Proof.

@@ -8,6 +8,9 @@ Open Scope R_scope.
 Lemma ln_le : forall a b, 0 < a -> a <= b -> ln a <= ln b.
 Proof. intros a b Ha [H | ->]; [left; now apply ln_increasing | right; reflexivity]. Qed.
 
+Lemma exp_le : forall a b, a <= b -> exp a <= exp b.
+Proof. intros a b [H | ->]; [left; now apply exp_increasing | right; reflexivity]. Qed.
+
 Lemma sum_exp_positive : forall {A : Type} (l : list A) f, l <> [] -> 0 < sum (map (fun a => exp (f a)) l).
 Proof. intros A l f H. apply sum_positive; [exact H | intros a; apply exp_pos]. Qed.
 
@@ -90,7 +93,7 @@ Proof.
   intros xs H. assert (Hn : 0 < count xs) by (destruct xs; [easy |]; apply lt_0_INR; simpl; lia).
   rewrite <- (ln_exp (maximum xs)), <- ln_mult, Rmult_comm by (assumption || apply exp_pos).
   apply ln_le; [now apply (sum_exp_positive xs (fun x => x)) |]. rewrite <- sum_constant. apply sum_le.
-  intros x Hx. destruct (maximum_bounds xs x Hx) as [Hlt | ->]; [left; now apply exp_increasing | right; reflexivity].
+  intros x Hx. apply exp_le. now apply maximum_bounds.
 Qed.
 
 (** L2: LSE(x) = x at n = 1, so the strict inequality as printed, for every n, is false. *)
@@ -142,8 +145,7 @@ Proof.
   assert (Hs : ln (sum (map (fun a => exp (beta * f a)) l)) <= beta * hi + ln (sum (map (fun a => exp (beta * h a)) l))).
   { rewrite <- (ln_exp (beta * hi)), <- ln_mult; [| apply exp_pos | now apply sum_exp_positive].
     apply ln_le; [now apply sum_exp_positive |]. rewrite <- sum_scale. apply sum_le. intros a Ha. rewrite <- exp_plus.
-    assert (Hle : beta * f a <= beta * hi + beta * h a) by (specialize (H a Ha); nra).
-    destruct Hle as [Hlt | ->]; [left; now apply exp_increasing | right; reflexivity]. }
+    apply exp_le. specialize (H a Ha). nra. }
   apply Rmult_le_reg_l with beta; [exact Hb |]. field_simplify; lra.
 Qed.
 

@@ -1,6 +1,6 @@
 (** Sums, greatest and least entries of lists: what the other files need of them. *)
 
-From Coq Require Import Reals List Lra Lia.
+From Coq Require Import Reals List Lra Lia Permutation.
 From Memlm Require Import Definitions.
 Import ListNotations.
 Open Scope R_scope.
@@ -59,6 +59,20 @@ Lemma map_nonempty : forall {B : Type} l (f : A -> B), l <> [] -> map f l <> [].
 Proof. intros B [| a l] f Hl; easy. Qed.
 
 End Sums.
+
+Lemma sum_swap : forall {A B : Type} (l : list A) (k : list B) f,
+  sum (map (fun a => sum (map (f a) k)) l) = sum (map (fun b => sum (map (fun a => f a b) l)) k).
+Proof.
+  intros A B l k f. induction l as [| a l IH]; [cbn; now rewrite (sum_constant k 0), Rmult_0_r |].
+  transitivity (sum (map (f a) k) + sum (map (fun a => sum (map (f a) k)) l)); [reflexivity |].
+  rewrite IH, <- sum_plus. reflexivity.
+Qed.
+
+Lemma sum_append : forall xs ys, sum (xs ++ ys) = sum xs + sum ys.
+Proof. unfold sum. induction xs as [| x xs IH]; intros ys; simpl; [| rewrite IH]; ring. Qed.
+
+Lemma sum_permuted : forall xs ys, Permutation xs ys -> sum xs = sum ys.
+Proof. unfold sum. induction 1; simpl; congruence || ring. Qed.
 
 (** What makes [maximum] the greatest entry: it is an entry, and no entry exceeds it. Likewise [minimum]. *)
 Lemma maximum_is_entry : forall xs, xs <> [] -> In (maximum xs) xs.
