@@ -6,6 +6,16 @@ A ``Bound`` says lower(x, patterns) <= value(x, patterns) <= upper(x, patterns) 
     certify(P3_printed, (found.x, found.patterns))       # True: it is one, rounding excluded
 
 The paper's own bounds are written once, over the names of ``memlm.quantities``, and read in both arithmetics.
+
+A bound that speaks of some patterns only takes a value that acquits at all others, and keeps its gradient where it speaks:
+
+    def least_curvature(x, patterns):                    # "E is convex where no two patterns are farther apart than sqrt 2"
+        least = torch.linalg.eigvalsh(energy.layer_hessian(x, patterns))[..., 0]
+        return torch.where((patterns[:, None] - patterns).square().sum(-1).max() <= 2, least, 1.0)
+
+    attack(Bound(value=least_curvature, lower=lambda x, patterns: 0.0))
+
+The attack follows the gradient, of x and of the patterns, up to the edge of the condition and not across it.
 """
 
 from collections.abc import Callable
