@@ -303,15 +303,13 @@ def test_descent_finds_what_chance_does_not():
 
 
 def convex_if(sq_distance, hessian=energy.layer_hessian, two=False):
-    """An energy is convex if no two patterns are farther apart; of two patterns alone, if ``two``."""
-
-    def value(x, p):
-        if two and len(p) != 2:
-            return torch.ones(len(x), dtype=torch.float64)
-        near = (p[:, None] - p).square().sum(-1).max() <= sq_distance
-        return torch.where(near, torch.linalg.eigvalsh(hessian(x, p))[..., 0], 1.0)
-
-    return Bound(value=value, lower=lambda x, p: 0.0, name=f"convex if s^2 <= {sq_distance}")
+    """As a stranger states it of two patterns alone, if ``two``: else as ``bounds.convex_within`` does of any number."""
+    any_number = bounds.convex_within(sq_distance, hessian)
+    only = Bound(
+        value=lambda x, p: any_number.value(x, p) if len(p) == 2 else torch.ones(len(x), dtype=torch.float64),
+        lower=lambda x, p: 0.0,
+    )
+    return only if two else any_number
 
 
 def test_the_attack_finds_what_is_near_a_threshold_and_stays_within_a_condition():
