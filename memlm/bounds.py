@@ -6,10 +6,16 @@ A ``Bound`` says lower(x, patterns) <= value(x, patterns) <= upper(x, patterns) 
     certify(P3_printed, (found.x, found.patterns))       # True: it is one, rounding excluded
 
 The paper's own bounds are written once, over the names of ``memlm.quantities``, and read in both arithmetics.
+
+A bound that speaks of some patterns only takes a value that acquits at all others, say 1 where 0 is the lower end, and keeps
+its gradient where it speaks, by torch.where: see ``convex_within``. The attack follows the gradient, of x and of the
+patterns, up to the edge of the condition and not across it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 from memlm.certified import _short
 from memlm.quantities import Balls, Floats
@@ -114,6 +120,16 @@ def inner_product(beta):
 def shell(beta):
     """E_MCHN >= (|x| - max |rho|)^2 / 2, which sharpens E_MCHN >= 0. [S32]"""
     return statement(f"S32, shell, at beta = {_short(beta)}", lower=lambda q: q.shell / 2, value=lambda q: q.M_at(beta))
+
+
+def convex_within(sq_distance, hessian):
+    """The energy with this hessian(x, patterns) is convex where no two patterns are farther apart than that squared. [S1]"""
+
+    def least_curvature(x, patterns):
+        within = (patterns[:, None] - patterns).square().sum(-1).max() <= sq_distance
+        return torch.where(within, torch.linalg.eigvalsh(hessian(x, patterns))[..., 0], 1.0)
+
+    return Bound(value=least_curvature, lower=lambda x, patterns: 0.0, name=f"convex where s^2 <= {_short(sq_distance)}")
 
 
 def _stated(value, lower=None, upper=None):

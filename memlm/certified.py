@@ -7,7 +7,7 @@ A comparison of balls that is False proves nothing: write both ``a < b`` and ``a
 
 import math
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations, pairwise
 from operator import index
 
 BITS = 160  # working precision: 30 bits go to lgamma of 1e8, the rest is some 39 digits
@@ -210,3 +210,78 @@ def certified_line_mass(patterns, radii):
                 nearest = min(patterns, key=lambda p, middle=middle: abs(middle - p))
                 total += exact_ball("end", high - nearest).erf() - exact_ball("end", low - nearest).erf()
         return total * arb.pi().sqrt() / 2
+
+
+def certified_layer(x, patterns):
+    """(E, its gradient, the variance of the patterns under its weights) as balls over a box: x n balls or exact numbers,
+    patterns d lists of n. The Hessian of E is 2 - 4 Cov, so E is strictly convex where the variance is < 1/2; on a line only
+    there. [F1]"""
+    from flint import arb
+
+    with _bits():
+        x, *patterns = ([exact_ball("coordinate", a) for a in row] for row in (x, *patterns))
+        inverse = [  # 1/w_i = sum_j exp(|x - rho_i|^2 - |x - rho_j|^2), whose exponents are linear in x
+            sum(sum((b - a) * (2 * z - a - b) for z, a, b in zip(x, rho, other, strict=True)).exp() for other in patterns)
+            for rho in patterns
+        ]
+        sq, rest = min(
+            (
+                (sum((z - a) * (z - a) for z, a in zip(x, rho, strict=True)), total)
+                for rho, total in zip(patterns, inverse, strict=True)
+            ),
+            key=lambda pair: float(pair[0].mid()),
+        )
+        means = [sum(a / total for a, total in zip(axis, inverse, strict=True)) for axis in zip(*patterns, strict=True)]
+        pairs = combinations(zip(patterns, inverse, strict=True), 2)
+        variance = sum(
+            (sum((a - b) * (a - b) for a, b in zip(one, two, strict=True)) / (t * u) for (one, t), (two, u) in pairs), arb(0)
+        )
+        return sq - rest.log(), [2 * (z - m) for z, m in zip(x, means, strict=True)], variance
+
+
+def certified_stationary(patterns):
+    """All stationary points of E for patterns on a line: [(low, high, is it a minimum)], one in each interval and no other.
+
+    patterns: exact numbers. Left and right of all of them E' has one sign. An interval is dropped where E' has one sign on
+    it, or E'' has and E' the same at both ends; kept where E'' has and E' changes its; else cut. ValueError where
+    a millionth does not part the zeros of E' and E''.
+    """
+    patterns = [_fraction("pattern", p) for p in patterns]
+    todo, found = [(min(patterns) - 1, max(patterns) + 1)], []
+    while todo:
+        low, high = todo.pop()
+        over, *ends = ([exact_ball("end", low).union(exact_ball("end", high))], [low], [high])
+        _, (slope,), variance = certified_layer(over, [[p] for p in patterns])
+        if slope > 0 or slope < 0:
+            continue
+        left, right = (certified_layer(end, [[p] for p in patterns])[1][0] for end in ends)
+        if (variance < 0.5 or variance > 0.5) and all(end > 0 or end < 0 for end in (left, right)):
+            found += [(low, high, variance < 0.5)] if (left > 0) != (right > 0) else []
+            continue
+        if high - low < Fraction(1, 2**20):
+            raise ValueError(f"E' and E'' are both 0 or nearly so at {float(low):.3g}; expected them apart by more")
+        cut = low + (high - low) * Fraction(5, 11)  # not half way, where symmetric patterns have a stationary point
+        todo += [(cut, high), (low, cut)]
+    return found
+
+
+def certified_well(centre, half, patterns):
+    """Is E on all faces of the cube |x_k - centre_k| <= half certainly above E at its centre? Then the cube holds a minimum.
+
+    centre, patterns, half > 0: exact numbers. False where it is not, or not so clearly that faces of half/1000 show it.
+    """
+    centre, half = [_fraction("centre", a) for a in centre], _fraction("half", half)
+    bottom, _, _ = certified_layer(centre, patterns)
+    cube = [(a - half, a + half) for a in centre]
+    faces = [[*cube[:k], (end, end), *cube[k + 1 :]] for k in range(len(cube)) for end in cube[k]]
+    while faces:
+        face = faces.pop()
+        if certified_layer([exact_ball("end", a).union(exact_ball("end", b)) for a, b in face], patterns)[0] > bottom:
+            continue
+        k = max(range(len(face)), key=lambda k: face[k][1] - face[k][0])
+        low, high = face[k]
+        if high - low < half / 1000:
+            return False
+        middle = (low + high) / 2
+        faces += [[*face[:k], (low, middle), *face[k + 1 :]], [*face[:k], (middle, high), *face[k + 1 :]]]
+    return True

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memlm import energy
+from memlm import certified, energy
 from memlm.quantities import Balls
 
 PLANE = torch.tensor([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]], dtype=torch.float64)
@@ -149,6 +149,42 @@ def test_F1_each_pattern_of_figure_1_has_its_own_minimum_of_E():
     assert (torch.linalg.eigvalsh(energy.layer_hessian(minima, PLANE)) > 0).all()
     # and the picture of MCHN at beta = 1 is another one: the inner pattern is no memory of it
     assert len(energy.distinct(energy.retrieve(PLANE, PLANE, step=energy.attention_step))) == 2
+
+
+def test_F1_stationary_points_on_the_line_are_counted_by_balls():
+    root = Fraction(14142135623730950488, 10**19)
+    cases = {(-2, 0, 1): 2, (-1, 1): 2, (0, Fraction(7, 5)): 1, (0, Fraction(3, 2)): 2, (3,): 1, (0, 0): 1, (-3, 0, 3): 3}
+    for patterns, minima in cases.items():
+        found = certified.certified_stationary(patterns)
+        assert sum(least for *_, least in found) == minima and len(found) == 2 * minima - 1
+        assert [least for *_, least in found] == [k % 2 == 0 for k in range(len(found))]  # they alternate
+        ends = torch.tensor([[float(end)] for low, high, _ in found for end in (low, high)], dtype=torch.float64)
+        slopes = energy.layer_gradient(ends, torch.tensor([[float(p)] for p in patterns], dtype=torch.float64))
+        assert (slopes[::2] * slopes[1::2] < 0).all()
+    with pytest.raises(ValueError, match=r"are both 0 or nearly so at 0.7.*; expected them apart by more"):
+        certified.certified_stationary([0, root])
+
+
+def test_F1_wells_are_certified_and_what_is_none_is_refused():
+    plane = [[Fraction(-2), Fraction(-1, 2)], [Fraction(1, 5), Fraction(-3, 10)], [Fraction(3, 2), Fraction(3, 2)]]
+    assert all(certified.certified_well(rho, Fraction(1, 20), plane) for rho in plane)
+    line = [[-2], [0], [1]]
+    assert certified.certified_well([-2], Fraction(1, 2), line) and certified.certified_well([Fraction(1, 2)], 1, line)
+    planted = {
+        "so small that the minimum is outside": (plane[1], Fraction(1, 1000), plane),
+        "between two patterns": ([0, 0], 1, [[-1, 0], [1, 0]]),
+        "the pattern 0 has no minimum of its own": ([0], Fraction(1, 4), line),
+        "nor has the pattern 1": ([1], Fraction(1, 4), line),
+    }
+    refused = sum(not certified.certified_well(*wrong) for wrong in planted.values())
+    assert refused == len(planted) == 4
+    for x in ([0.3, -0.2], [-2.0, 1.0]):
+        value, gradient, variance = certified.certified_layer(x, plane)
+        rounded = torch.tensor([[float(a) for a in rho] for rho in plane], dtype=torch.float64)
+        assert float(value) == pytest.approx(energy.layer_energy(x, rounded).item(), abs=TOLERANCE)
+        assert [float(g) for g in gradient] == pytest.approx(energy.layer_gradient(x, rounded).tolist(), abs=TOLERANCE)
+        trace = energy.layer_hessian(x, rounded).trace().item()
+        assert 2 * len(x) - 4 * float(variance) == pytest.approx(trace, abs=TOLERANCE)
 
 
 def test_CV_the_curvature_on_figure_1_is_minus_five_ninths():
