@@ -204,12 +204,12 @@ class Claim:
     version: str
     place: str
     statement: str
+    scale: str
+    limits: str
+    because: str
     expected: str
     notebook: str
     tests: tuple[str, ...]
-    scale: str = ""
-    limits: str = ""
-    because: str = ""
     needs: tuple[str, ...] = ()
     second: str = ""
     decided_from: str = "smoke"
