@@ -194,6 +194,22 @@ Proof.
     apply minimum_bounds. now apply in_map.
 Qed.
 
+(** CV: - LSE is not convex: half way between (1, 0) and (0, 1) it lies above its own chord. *)
+Theorem CV_minus_LSE_is_not_convex :
+  ~ (forall t xs ys, 0 <= t <= 1 -> xs <> [] -> length xs = length ys ->
+     - LSE (mix t xs ys) <= t * - LSE xs + (1 - t) * - LSE ys).
+Proof.
+  intros claimed. specialize (claimed (1 / 2) [1; 0] [0; 1] ltac:(lra) ltac:(easy) eq_refl).
+  unfold LSE, mix, sum in claimed. cbn [map combine fold_right] in claimed.
+  replace (1 / 2 * 1 + (1 - 1 / 2) * 0) with (1 / 2) in claimed by field.
+  replace (1 / 2 * 0 + (1 - 1 / 2) * 1) with (1 / 2) in claimed by field. rewrite exp_0 in claimed.
+  pose proof (exp_ineq1 (1 / 2) ltac:(lra)) as above. set (q := exp (1 / 2)) in *.
+  assert (square : exp 1 = q * q) by (unfold q; rewrite <- exp_plus; f_equal; field). rewrite square in claimed.
+  replace (q + (q + 0)) with (2 * q) in claimed by ring. replace (q * q + (1 + 0)) with (q * q + 1) in claimed by ring.
+  replace (1 + (q * q + 0)) with (q * q + 1) in claimed by ring.
+  assert (ln (2 * q) < ln (q * q + 1)) by (apply ln_increasing; nra). lra.
+Qed.
+
 (** CV: the MCHN energy of the one-dimensional patterns of Figure 1 at beta = 1 lies above its own chord from -1 to 1 ... *)
 Theorem CV_figure_1_is_not_convex :
   E_MCHN 1 [-1] [[-2]; [0]; [1]] / 2 + E_MCHN 1 [1] [[-2]; [0]; [1]] / 2 < E_MCHN 1 [0] [[-2]; [0]; [1]].

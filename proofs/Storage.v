@@ -1,12 +1,12 @@
-(** A3, S36 and S34: what separation of the patterns does and does not do. *)
+(** S50, S36 and S34: what separation of the patterns does and does not do. *)
 
 From Coq Require Import Reals List Lra Lia Permutation FinFun.
 From Memlm Require Import Definitions Sums LogSumExp Energies Layers Descent Sharper.
 Import ListNotations.
 Open Scope R_scope.
 
-(** A3: disjoint balls need not store. That of radius 1/4 around 1/2, beside the pattern -1/2, has no fixed point in R^1. *)
-Theorem A3_no_fixed_point : forall x, (x - 1 / 2) ^ 2 <= (1 / 4) ^ 2 -> mean_shift [x] [[- (1 / 2)]; [1 / 2]] <> [x].
+(** S50: disjoint balls need not store. That of radius 1/4 around 1/2, beside the pattern -1/2, has no fixed point in R^1. *)
+Theorem S50_no_fixed_point : forall x, (x - 1 / 2) ^ 2 <= (1 / 4) ^ 2 -> mean_shift [x] [[- (1 / 2)]; [1 / 2]] <> [x].
 Proof.
   intros x Hx fixed. assert (1 / 4 <= x) by nra. unfold mean_shift, combination, softmax, sum in fixed.
   cbn [map length combine fold_right repeat] in fixed. rewrite 2 sq_distance_in_one_dimension in fixed.
@@ -22,16 +22,17 @@ Qed.
 
 (** So it is false that patterns with disjoint balls are stored, even if that asks only for a fixed point in each ball. *)
 Theorem S50_disjoint_balls_need_not_store :
-  ~ (forall patterns r, 0 < r ->
+  ~ (forall n patterns r, 0 < r -> (forall rho, In rho patterns -> length rho = n) ->
      (forall rho rho', In rho patterns -> In rho' patterns -> rho <> rho' -> (2 * r) ^ 2 < sq_distance rho rho') ->
      forall rho, In rho patterns ->
      exists x, length x = length rho /\ sq_distance x rho <= r ^ 2 /\ mean_shift x patterns = x).
 Proof.
-  intros claimed. destruct (claimed [[- (1 / 2)]; [1 / 2]] (1 / 4) ltac:(lra)) with (rho := [1 / 2])
+  intros claimed. destruct (claimed 1%nat [[- (1 / 2)]; [1 / 2]] (1 / 4) ltac:(lra)) with (rho := [1 / 2])
     as ([| x [| y ys]] & Hlen & near & fixed); try easy.
+  - now intros rho [<- | [<- | []]].
   - intros rho rho' [<- | [<- | []]] [<- | [<- | []]] apart; try easy; rewrite sq_distance_in_one_dimension; lra.
   - simpl. tauto.
-  - rewrite sq_distance_in_one_dimension in near. now apply (A3_no_fixed_point x near).
+  - rewrite sq_distance_in_one_dimension in near. now apply (S50_no_fixed_point x near).
 Qed.
 
 (** (rho - m) . u = sum_j w_j (rho - rho_j) . u for the mean-shift point m of rho with weights w_j <= exp(- |rho - rho_j|^2):
