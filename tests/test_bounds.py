@@ -460,7 +460,7 @@ def test_constants_and_functions_of_the_patterns_alone_may_be_single_numbers():
     spread = Bound(
         value=lambda x, p: p.square().sum(), lower=lambda x, p: 0, upper=lambda x, p: torch.tensor(1e99), name="p"
     )
-    assert attack(spread, 3000).slack > 0
+    assert attack(spread, 3000).slack >= 0  # the descent reaches patterns that are 0 to within rounding
 
 
 @pytest.mark.parametrize("bad", [math.nan, None])
