@@ -212,10 +212,10 @@ def certified_line_mass(patterns, radii):
         return total * arb.pi().sqrt() / 2
 
 
-def certified_layer(x, patterns):
+def _layer(x, patterns):
     """(E, its gradient, the variance of the patterns under its weights) as balls over a box: x n balls or exact numbers,
     patterns d lists of n. The Hessian of E is 2 - 4 Cov, so E is strictly convex where the variance is < 1/2; on a line only
-    there. [F1]"""
+    there."""
     from flint import arb
 
     with _bits():
@@ -239,6 +239,36 @@ def certified_layer(x, patterns):
         return sq - rest.log(), [2 * (z - m) for z, m in zip(x, means, strict=True)], variance
 
 
+def _exactly(x, patterns):
+    from memlm.quantities import rational_point
+
+    return rational_point(x, patterns)
+
+
+def _cube(centre, half):
+    return [exact_ball("end", a - half).union(exact_ball("end", a + half)) for a in centre]
+
+
+def _half(half):
+    half = _fraction("half", half)
+    if half <= 0:
+        raise ValueError(f"half is {_short(half)}; expected > 0")
+    return half
+
+
+def certified_slope(x, patterns):
+    """Is the gradient of E at x, all exact numbers, certainly not 0? False where balls cannot tell it from 0. [S36]"""
+    x, patterns = _exactly(x, patterns)
+    return any(slope > 0 or slope < 0 for slope in _layer(x, patterns)[1])
+
+
+def certified_convex(centre, half, patterns):
+    """Is E certainly strictly convex on the cube |x_k - centre_k| <= half, all exact numbers? False where it cannot be told.
+    [F1]"""
+    (centre, patterns), half = _exactly(centre, patterns), _half(half)
+    return bool(_layer(_cube(centre, half), patterns)[2] < 0.5)
+
+
 def certified_stationary(patterns):
     """All stationary points of E for patterns on a line: [(low, high, is it a minimum)], one in each interval and no other.
 
@@ -247,14 +277,16 @@ def certified_stationary(patterns):
     a millionth does not part the zeros of E' and E''.
     """
     patterns = [_fraction("pattern", p) for p in patterns]
+    if not patterns or max(patterns) - min(patterns) > 1000:
+        raise ValueError(f"{len(patterns)} patterns on the line; expected at least 1, and none over 1000 from another")
     todo, found = [(min(patterns) - 1, max(patterns) + 1)], []
     while todo:
         low, high = todo.pop()
         over, *ends = ([exact_ball("end", low).union(exact_ball("end", high))], [low], [high])
-        _, (slope,), variance = certified_layer(over, [[p] for p in patterns])
+        _, (slope,), variance = _layer(over, [[p] for p in patterns])
         if slope > 0 or slope < 0:
             continue
-        left, right = (certified_layer(end, [[p] for p in patterns])[1][0] for end in ends)
+        left, right = (_layer(end, [[p] for p in patterns])[1][0] for end in ends)
         if (variance < 0.5 or variance > 0.5) and all(end > 0 or end < 0 for end in (left, right)):
             found += [(low, high, variance < 0.5)] if (left > 0) != (right > 0) else []
             continue
@@ -270,13 +302,13 @@ def certified_well(centre, half, patterns):
 
     centre, patterns, half > 0: exact numbers. False where it is not, or not so clearly that faces of half/1000 show it.
     """
-    centre, half = [_fraction("centre", a) for a in centre], _fraction("half", half)
-    bottom, _, _ = certified_layer(centre, patterns)
+    (centre, patterns), half = _exactly(centre, patterns), _half(half)
+    bottom, _, _ = _layer(centre, patterns)
     cube = [(a - half, a + half) for a in centre]
     faces = [[*cube[:k], (end, end), *cube[k + 1 :]] for k in range(len(cube)) for end in cube[k]]
     while faces:
         face = faces.pop()
-        if certified_layer([exact_ball("end", a).union(exact_ball("end", b)) for a, b in face], patterns)[0] > bottom:
+        if _layer([exact_ball("end", a).union(exact_ball("end", b)) for a, b in face], patterns)[0] > bottom:
             continue
         k = max(range(len(face)), key=lambda k: face[k][1] - face[k][0])
         low, high = face[k]

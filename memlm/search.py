@@ -133,7 +133,7 @@ def _patterns(d, n, random):
     )
     law, wide = torch.randint(len(laws), (), generator=random), torch.rand(3, generator=random, dtype=torch.float64)
     if wide[2] < 0.3:
-        apart = _unit(normal[0]) * (torch.arange(d) % 2)[:, None] if wide[1] < 0.5 else normal
+        apart = _unit(normal[0]) * (torch.arange(1, d + 1) % 2)[:, None] if wide[1] < 0.5 else normal
         return apart * 10 ** (2 * wide[0] - 1)
     return laws[law]() * 10 ** ((2 * wide[0] - 1) * (6 if wide[1] < 0.5 else 1))
 

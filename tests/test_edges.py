@@ -146,6 +146,10 @@ CALLS = {
         "certified_unit_volume_radius": (3, 4),
         "certified_unit_mass_radius": (3, 4, 1),
         "certified_line_mass": ([0, 3], [1, Fraction(1, 2)]),
+        "certified_slope": ([0], [[-1], [2]]),
+        "certified_convex": ([0], Fraction(1, 20), [[-1], [2]]),
+        "certified_stationary": ([-2, 0, 1],),
+        "certified_well": ([-1], Fraction(1, 2), [[-1], [2]]),
     },
     readings: {
         **{name: (3.0, 1.0, 4) for name in ("consistent", "literal", "repaired", "hybrid", "hybrid_repaired")},
@@ -170,6 +174,7 @@ OTHERS = {
     "P2_at": "makes a Bound",
     "inner_product": "makes a Bound",
     "shell": "makes a Bound",
+    "convex_within": "makes a Bound",
     "relative": "leaves a nan to the search, which names the point",
 }
 OPEN = {"fit_exponent", "storage_margin"}  # documented as infinite: two points have no interval, one pattern no neighbour

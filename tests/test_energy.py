@@ -178,13 +178,22 @@ def test_F1_wells_are_certified_and_what_is_none_is_refused():
     }
     refused = sum(not certified.certified_well(*wrong) for wrong in planted.values())
     assert refused == len(planted) == 4
+    assert all(certified.certified_convex(rho, Fraction(1, 20), plane) for rho in plane)
+    assert not certified.certified_convex([Fraction(-1)], Fraction(1, 20), line)  # a maximum between -2 and 0
+    assert not certified.certified_convex([0], Fraction(1, 20), [[Fraction(-71, 100)], [Fraction(71, 100)]])  # s^2 > 2
     for x in ([0.3, -0.2], [-2.0, 1.0]):
-        value, gradient, variance = certified.certified_layer(x, plane)
+        value, gradient, variance = certified._layer(x, plane)
         rounded = torch.tensor([[float(a) for a in rho] for rho in plane], dtype=torch.float64)
         assert float(value) == pytest.approx(energy.layer_energy(x, rounded).item(), abs=TOLERANCE)
         assert [float(g) for g in gradient] == pytest.approx(energy.layer_gradient(x, rounded).tolist(), abs=TOLERANCE)
         trace = energy.layer_hessian(x, rounded).trace().item()
         assert 2 * len(x) - 4 * float(variance) == pytest.approx(trace, abs=TOLERANCE)
+
+
+def test_S36_a_slope_that_is_certainly_not_0():
+    assert certified.certified_slope([1], [[0], [1]]) and certified.certified_slope([0, 0], [[0, 0], [5, 1]])
+    planted = [([0], [[-3], [0], [3]]), ([1, 1], [[1, 1], [1, 1]]), ([Fraction(1, 2)], [[0], [1]])]
+    assert not any(certified.certified_slope(*wrong) for wrong in planted)
 
 
 def test_CV_the_curvature_on_figure_1_is_minus_five_ninths():
