@@ -193,12 +193,12 @@ PLANTED = {
         "upper end: one nearest more": _stated(lambda q: q.E, upper=lambda q: q.g - q.log(q.k + 1)),
         "lower end: the others lost": _stated(lambda q: q.E, lower=lambda q: q.g - q.log(q.k)),
         "lower end: half the logarithm": _stated(lambda q: q.E, lower=lambda q: q.g - q.log_mass / 2),
-        "upper end: all d": _stated(lambda q: q.E, upper=lambda q: q.g - q.log_mass),
+        "upper end lowered by the logarithm": _stated(lambda q: q.E, upper=lambda q: q.g - q.log_mass),
     },
     "S34": {
         "half the logarithm": _stated(lambda q: q.E, lower=lambda q: q.g - q.log_shell / 2),
         "no allowance at all": _stated(lambda q: q.E, lower=lambda q: q.g),
         "upper end lowered": _stated(lambda q: q.E, upper=lambda q: q.g - q.log_shell),
-        "log of d - 1 for log of d": _stated(lambda q: q.E, lower=lambda q: q.g - q.log_shell * (1 - 1 / q.d)),
+        "1 - 1/d of the logarithm": _stated(lambda q: q.E, lower=lambda q: q.g - q.log_shell * (1 - 1 / q.d)),
     },
 }

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from memlm.claims import settled
 from memlm.energy import LARGEST, _generator, _numbers, _positive, distances, log_sum_exp, whole
 
 
@@ -102,12 +101,13 @@ def one_for_all(states):
 
     states: the energies (E_1, ..., E_l) at each, python-flint balls. c_t >= 0 says that sum_s exp(E_t - E_s) <= l.
     """
-    sums = [[sum((own - other).exp() for other in energies) for own in _balls(energies)] for energies in states]
+    if not states or len({len(_balls(energies)) for energies in states}) > 1:
+        raise ValueError(f"states are {states!r}; expected at least one, with the energies of the same layers at each")
+    sums = [[sum((own - other).exp() for other in energies) for own in energies] for energies in states]
     layers = list(zip(*sums, strict=True))
-    return settled(
-        any(all(value <= len(layers) for value in layer) for layer in layers),
-        all(any(value > len(layers) for value in layer) for layer in layers),
-    )
+    if any(all(value <= len(layers) for value in layer) for layer in layers):
+        return True
+    return False if all(any(value > len(layers) for value in layer) for layer in layers) else None
 
 
 def log_shares(x, groups, energy=nearest_energy):

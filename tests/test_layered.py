@@ -363,6 +363,9 @@ def test_E10_one_layer_for_all_states_can_come_out_either_way():
     assert layered.one_for_all([[tie, flint.arb(2)]]) is None
     with pytest.raises(ValueError, match="expected at least one python-flint ball"):
         layered.one_for_all([[0.0, 1.0]])
+    for none in ([], [[tie], [tie, tie]]):
+        with pytest.raises(ValueError, match="expected at least one, with the energies of the same layers"):
+            layered.one_for_all(none)
 
 
 @pytest.fixture(scope="module")
