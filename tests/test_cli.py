@@ -23,6 +23,7 @@ LINES = {
     "./run_tests.sh": None,
     "./run_tests.sh --proofs": "./run_tests.sh --proofs",
     "python -m memlm verdicts --json": "python -m memlm verdicts --json",
+    "python -m memlm ledger": "python -m memlm ledger",
     "python -m memlm runs": "python -m memlm runs",
     "python -m memlm doctor": "python -m memlm doctor",
     "python -m memlm fetch": "python -m memlm fetch",
