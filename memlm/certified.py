@@ -186,8 +186,9 @@ def _fraction(name, value):
         raise ValueError(f"{name} is {_short(value)!r}; expected a finite exact number (int, Fraction)") from None
 
 
-def certified_line_mass(patterns, radii):
+def certified_line_mass(patterns, radii, layer=None):
     """int_Omega exp(-g) as a ball for n = 1, g the nearest squared distance, Omega the union of |x - rho_i| <= r_i. [E13]
+    With ``layer``, the patterns that one layer owns, it is that layer's Z_t: Omega stays, and g is the distance to these.
 
     patterns, radii: equally many exact numbers (int, Fraction), radii > 0; balls may overlap and patterns coincide. The
     line is cut at ball ends and half way between neighbours; on each piece exp(-g) is one Gaussian.
@@ -197,9 +198,12 @@ def certified_line_mass(patterns, radii):
     if len(patterns) != len(radii) or not patterns:
         raise ValueError(f"{len(patterns)} patterns and {len(radii)} radii; expected equally many, at least 1")
     patterns, radii = ([_fraction(name, v) for v in values] for name, values in (("pattern", patterns), ("radius", radii)))
+    owned = patterns if layer is None else [_fraction("layer", v) for v in layer]
+    if not owned:
+        raise ValueError("layer holds 0 patterns; expected at least 1")
     if min(radii) <= 0:
         raise ValueError(f"radius is {_short(min(radii))}; expected > 0")
-    ordered = sorted(patterns)
+    ordered = sorted(owned)
     cuts = {p + sign * r for p, r in zip(patterns, radii, strict=True) for sign in (-1, 1)}
     cuts = sorted(cuts | {(p + q) / 2 for p, q in pairwise(ordered)})
     with _bits():
@@ -207,7 +211,7 @@ def certified_line_mass(patterns, radii):
         for low, high in pairwise(cuts):
             middle = (low + high) / 2
             if any(abs(middle - p) < r for p, r in zip(patterns, radii, strict=True)):
-                nearest = min(patterns, key=lambda p, middle=middle: abs(middle - p))
+                nearest = min(owned, key=lambda p, middle=middle: abs(middle - p))
                 total += exact_ball("end", high - nearest).erf() - exact_ball("end", low - nearest).erf()
         return total * arb.pi().sqrt() / 2
 

@@ -106,6 +106,11 @@ def agree(a, b, tolerance):
     return settled(gap < tolerance, gap > tolerance)
 
 
+def contrary(outcome):
+    """False for True, True for False, None for None: whether what was asked fails."""
+    return None if outcome is None else not _truth("outcome", outcome)
+
+
 def every(outcomes):
     """Whether all of several outcomes are True: False if one is False, else None if one is None. ValueError for none."""
     outcomes = [_truth("outcomes", outcome) for outcome in outcomes]

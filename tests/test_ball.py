@@ -229,6 +229,15 @@ def test_E13_disjoint_balls_of_unequal_radii_are_not_enough():
     whole = ball.certified_line_mass([0, 3], [Fraction(5, 2), Fraction(1, 4)])
     parts = sum(ball.certified_log_mass(1, s).exp() for s in (Fraction(5, 2), Fraction(1, 4)))
     assert whole > parts + 0.365 and whole < parts + 0.366
+    two = ball.certified_line_mass([0, 3], [1, 1], layer=[0])  # the other pattern's ball counts, by the distance to 0
+    by_hand = (2 * arb(1).erf() + arb(4).erf() - arb(2).erf()) * arb.pi().sqrt() / 2
+    assert two.overlaps(by_hand) and float(two.rad()) < 1e-30 and float(two) == pytest.approx(1.49779, abs=1e-5)
+    assert ball.certified_line_mass([0, 3], [1, 1], layer=[3]).overlaps(two)  # by symmetry
+    assert ball.certified_line_mass([0, 3], [1, 1], layer=[0, 3]).overlaps(ball.certified_line_mass([0, 3], [1, 1]))
+    for wrong in (2 * arb(1).erf() * arb.pi().sqrt(), arb(1).erf() * arb.pi().sqrt()):  # both balls whole; its own alone
+        assert not two.overlaps(wrong)
+    with pytest.raises(ValueError, match="layer holds 0 patterns; expected at least 1"):
+        ball.certified_line_mass([0], [1], layer=[])
     alone = ball.certified_line_mass([0], [1])
     assert ball.certified_line_mass([0, 0], [1, 1]).overlaps(alone)  # duplicates count once
     assert ball.certified_line_mass([0, 1], [1, 1]) < 2 * alone  # overlapping balls

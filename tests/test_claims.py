@@ -105,6 +105,7 @@ def test_balls_agree_only_where_they_must_and_several_outcomes_are_one():
         and claims.every([True, None, False]) is False
         and claims.every([True, None]) is None
     )
+    assert [claims.contrary(outcome) for outcome in (True, False, None)] == [False, True, None]
     with pytest.raises(ValueError, match="outcomes is empty"):
         claims.every([])
 
